@@ -1,0 +1,156 @@
+"""Every series that Phasegate exposes, once: name, kind, labels, unit, collector, help.
+
+The exposition, the reference, boards and rules read these entries. To add a series: one entry
+here and the code that emits it, in one commit; the parity test is red while only one is there.
+The guide's names (`db_query_duration_seconds`, …) are pinned; everything of ours is
+`phasegate_…`.
+"""
+
+from __future__ import annotations
+
+from phasegate.contract.model import Kind, Metric
+
+
+def _gauge(collector: str, name: str, labels: str, unit: str, text: str) -> Metric:
+    return Metric(name, Kind.GAUGE, tuple(labels.split()), unit, collector, text)
+
+
+def _counter(collector: str, name: str, labels: str, unit: str, text: str) -> Metric:
+    return Metric(name, Kind.COUNTER, tuple(labels.split()), unit, collector, text)
+
+
+def _histogram(collector: str, name: str, labels: str, unit: str, text: str) -> Metric:
+    return Metric(name, Kind.HISTOGRAM, tuple(labels.split()), unit, collector, text)
+
+
+# --- what the exporter says of itself -------------------------------------------------------------
+BUILD_INFO = _gauge(
+    "exporter", "phasegate_build_info", "version python", "", "Always 1; the build that answers"
+)
+COLLECTOR_SUCCESS = _gauge(
+    "exporter",
+    "phasegate_collector_success",
+    "collector",
+    "",
+    "1 when the collector's last run succeeded, else 0",
+)
+COLLECTOR_DURATION = _gauge(
+    "exporter",
+    "phasegate_collector_duration_seconds",
+    "collector",
+    "seconds",
+    "Time that the collector's last run took",
+)
+COLLECTOR_LAST_SUCCESS = _gauge(
+    "exporter",
+    "phasegate_collector_last_success_timestamp_seconds",
+    "collector",
+    "seconds",
+    "Unix time of the collector's last success",
+)
+COLLECTOR_ERRORS = _counter(
+    "exporter",
+    "phasegate_collector_errors_total",
+    "collector reason",
+    "",
+    "Failed runs of the collector, by reason",
+)
+SERIES_DROPPED = _gauge(
+    "exporter",
+    "phasegate_series_dropped",
+    "metric",
+    "",
+    "Series of this metric left out of this scrape by the cap on cardinality",
+)
+
+# --- identity: who answers ------------------------------------------------------------------------
+UP = _gauge(
+    "identity",
+    "phasegate_up",
+    "target",
+    "",
+    "1 when the target answered during this scrape, else 0",
+)
+TARGET_INFO = _gauge(
+    "identity",
+    "phasegate_target_info",
+    "target environment system_identifier database role",
+    "",
+    "Always 1; which server and database the target is, and in which role",
+)
+SOURCE_EPOCH = _gauge(
+    "identity",
+    "phasegate_source_epoch",
+    "target",
+    "",
+    "A number that changes whenever the target's own counters restart",
+)
+
+# --- partitions of the audit log ------------------------------------------------------------------
+TABLE_SIZE = _gauge(
+    "partitions",
+    "pg_table_size_bytes",
+    "schema table parent",
+    "bytes",
+    "Size of an audit partition with its TOAST table and maps, without indexes (pg_table_size)",
+)
+PARTITION_MAX_AGE = _gauge(
+    "partitions",
+    "phasegate_audit_partition_size_age_seconds",
+    "",
+    "seconds",
+    "Age of the oldest partition size in this scrape",
+)
+PARTITIONS_SKIPPED = _gauge(
+    "partitions",
+    "phasegate_audit_partitions_skipped",
+    "reason",
+    "",
+    "Partitions without a size in this scrape, by reason",
+)
+PARTITIONS_AHEAD = _gauge(
+    "partitions",
+    "phasegate_audit_partitions_ahead",
+    "schema table",
+    "",
+    "Partitions that begin after now, without a gap, counted from the one that holds now",
+)
+PARTITION_RUNWAY = _gauge(
+    "partitions",
+    "phasegate_audit_partition_runway_seconds",
+    "schema table",
+    "seconds",
+    "Time until the first moment for which no partition stands ready",
+)
+PARTITION_GAPS = _gauge(
+    "partitions",
+    "phasegate_audit_partition_gaps",
+    "schema table",
+    "",
+    "Holes between the bounds of neighbouring partitions",
+)
+PARTITION_OVERLAPS = _gauge(
+    "partitions",
+    "phasegate_audit_partition_overlaps",
+    "schema table",
+    "",
+    "Neighbouring partitions whose bounds overlap (inheritance allows it)",
+)
+PARTITIONS_DETACH_PENDING = _gauge(
+    "partitions",
+    "phasegate_audit_partitions_detach_pending",
+    "schema table",
+    "",
+    "Partitions that an interrupted DETACH CONCURRENTLY left behind",
+)
+PARTITIONS_MISSING_INDEX = _gauge(
+    "partitions",
+    "phasegate_audit_partitions_missing_index",
+    "schema table",
+    "",
+    "Pairs of partition and parent index without a valid index of the partition for it",
+)
+
+METRICS: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

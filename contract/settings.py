@@ -1,0 +1,443 @@
+"""`phasegate.yaml` as frozen classes: every key once, with its kind, its default and its sentence.
+
+A field's name is the key in the file, so `settings.exporter.probe_interval` is
+`exporter: {probe_interval: …}`. Durations are float seconds, sizes whole bytes, secrets `Secret`.
+The reader, the JSON Schema, the reference and `/config` are all made from these classes; to add a
+key, add one field. Values that contradict each other are told by `contract/settings_rules.py`.
+"""
+
+# ruff: noqa: RUF009  (setting() returns a dataclass field)
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from phasegate.contract import settings_rules as rules
+from phasegate.contract.names import ColumnName, TableName
+from phasegate.contract.secrets import Secret
+from phasegate.contract.sections import ListOf, MapOf, Section, setting, without_effect_yet
+from phasegate.contract.settings_connection import Cache, Database
+from phasegate.contract.settings_criteria import Criteria
+from phasegate.contract.settings_http import BasicAuth, HttpAccess
+from phasegate.contract.settings_kinds import (
+    COLUMN,
+    COLUMN_OF_TABLE,
+    COMMAND,
+    DATABASE_URL,
+    METRIC_NAME,
+    NAME,
+    RETENTION,
+    TABLE,
+    WORD,
+)
+from phasegate.contract.shapes import (
+    Choice,
+    Duration,
+    FilePath,
+    HttpUrl,
+    JsonScalar,
+    Number,
+    Regex,
+    Shape,
+    Text,
+)
+from phasegate.contract.units import Retention
+
+_STATUS = Number("an HTTP status", 100, 599, whole=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exporter(HttpAccess):
+    """How the exporter measures, and how others reach it."""
+
+    ca: Path | None = without_effect_yet(HttpAccess, "ca")
+    cert: Path | None = without_effect_yet(HttpAccess, "cert")
+    key: Path | None = without_effect_yet(HttpAccess, "key")
+    basic_auth: BasicAuth | None = without_effect_yet(HttpAccess, "basic_auth")
+    bearer_file: Path | None = without_effect_yet(HttpAccess, "bearer_file")
+    url: str | None = setting(
+        HttpUrl(),
+        "Where the judge finds the exporter; the base, without a path.",
+        None,
+        example='"http://127.0.0.1:9899"',
+        effect_later=True,
+    )
+    metrics_path: str = setting(
+        Text("a path that begins with /", r"/[^\s?#]*"),
+        "The path of the metrics below `url`.",
+        "/metrics",
+        effect_later=True,
+    )
+    probe_interval: float = setting(
+        Duration(0.01, 60), "Time from one latency probe of a lookup to the next.", 0.2
+    )
+    probe_timeout: float = setting(
+        Duration(0.05, 60), "Statement timeout of a probe; a cancelled probe counts as slow.", 5.0
+    )
+    connect_timeout: float = setting(Duration(0.1, 60), "Longest time to connect to a server.", 3.0)
+    collect_timeout: float = setting(
+        Duration(0.05, 300), "Longest time of one collector where the scraper states none.", 5.0
+    )
+    scrape_timeout_offset: float = setting(
+        Duration(0, 30),
+        "Taken off the scraper's own time limit, so that the answer still arrives in time.",
+        0.5,
+    )
+    evidence_block: float = setting(Duration(1, 300), "Length of one block of evidence.", 10.0)
+    evidence_retention: float = setting(
+        Duration(60, 30 * 86_400), "How long blocks of evidence are kept.", 86_400.0
+    )
+    partition_max_age: float = setting(
+        Duration(1, 3_600), "No size of an audit partition is ever older than this.", 60.0
+    )
+    reconcile_interval: float = setting(
+        Duration(1, 86_400), "Time from one count of changed audit partitions to the next.", 600.0
+    )
+    reconcile_rate: int = setting(
+        Number("rows a second", 1, 10**9, whole=True),
+        "Most rows a second that the counts of a reconciliation read on average.",
+        500_000,
+    )
+    exact_count_interval: float = setting(
+        Duration(1, 86_400), "Time from one exact count of missing UUIDs to the next.", 300.0
+    )
+    cache_scan_interval: float = setting(
+        Duration(1, 86_400), "Time from one SCAN of the cache to the next.", 60.0
+    )
+    cache_scan_budget: float = setting(
+        Duration(0.01, 600), "Longest time that one SCAN of the cache may take.", 2.0
+    )
+    explain_interval: float = setting(
+        Duration(1, 86_400), "Time from one EXPLAIN of each lookup to the next.", 60.0
+    )
+    max_series: int = setting(
+        Number("series", 1, 1_000_000, whole=True),
+        "Most series of one metric; what is dropped is counted.",
+        10_000,
+    )
+    latency_buckets: tuple[float, ...] = setting(
+        ListOf(Duration(1e-6, 60), "durations", unique=True),
+        "More bucket edges of the latency histogram, besides the defaults and the thresholds.",
+        (),
+        example="[15ms, 75ms]",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that gains a UUID key."""
+
+    name: TableName = setting(TABLE, "Schema and table.", example="public.users")
+    uuid_column: str = setting(COLUMN, "The column of the UUID.", "uuid")
+    uuid_version: int = setting(
+        Choice((4, 7)), "Version of the UUIDs that are generated.", 4, effect_later=True
+    )
+    keys: str = setting(
+        Choice(("alternate", "references", "primary")),
+        "How far the table goes: a UUID beside the integer key, also beside each reference to it, "
+        "or as the primary key.",
+        "alternate",
+        effect_later=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """A query of the user's own, timed as the lookups by UUID are."""
+
+    query_type: str = setting(WORD, "Value of the label `query_type`.", example="permission_check")
+    sql: str = setting(
+        Text(), "One SELECT with the parameter `$1`.", example='"select … where u.uuid = $1"'
+    )
+    parameter: ColumnName = setting(
+        COLUMN_OF_TABLE,
+        "The column whose values are bound to `$1`: `table.column` of a table above, "
+        "else `schema.table.column`.",
+        example="users.uuid",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """A table whose changes the audit log must hold."""
+
+    table: TableName = setting(TABLE, "Schema and table.", example="public.users")
+    writer: str = setting(
+        Choice(("trigger", "application")), "Who writes the audit rows.", "trigger"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """The audit log."""
+
+    table: TableName = setting(TABLE, "Schema and table.", example="public.audit_logs")
+    time_column: str = setting(
+        COLUMN, "The time of the event; partitions are cut by it.", "created_at"
+    )
+    category_column: str | None = setting(
+        COLUMN, "The category of the event; absent: events are not told apart.", None,
+        example="category",
+    )  # fmt: skip
+    partition: str = setting(
+        Choice(("day", "week", "month")), "Length of a partition; bounds in UTC.", "month"
+    )
+    premake: int = setting(
+        Number("partitions", 1, 400, whole=True), "Partitions kept ready ahead.", 3
+    )
+    retention: Retention | None = setting(
+        RETENTION,
+        "How long audit rows are kept; absent: for ever.",
+        None,
+        example="24 months",
+        effect_later=True,
+    )
+    watch: tuple[Watch, ...] = setting(
+        ListOf(Section(Watch, "table, writer"), "watched tables"),
+        "Tables whose changes the audit log must hold.",
+        (),
+        example="[{table: public.users, writer: trigger}]",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """What the body of a healthy answer holds."""
+
+    json: Mapping[str, str | int | float | bool | None] = setting(
+        MapOf(JsonScalar(), "fields and their values", Text("a dotted path of fields", r"\S+")),
+        "The body is a JSON object in which each of these fields (dotted for nested ones) has "
+        "this value.",
+        dict,
+        example="{status: ok}",
+    )
+    contains: str | None = setting(
+        Text(), "The body contains this text.", None, example='"all systems operational"'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(HttpAccess):
+    """An HTTP check of health."""
+
+    name: str = setting(NAME, "Value of the label `check`.", example="api")
+    url: str = setting(HttpUrl(), "What is asked.", example='"http://127.0.0.1:8080/health"')
+    status: tuple[int, ...] = setting(
+        ListOf(_STATUS, "HTTP statuses", least=1, unique=True), "Statuses that are healthy.", (200,)
+    )
+    body: Body = setting(
+        Section(Body, "json, contains"), "What the body must hold; absent: anything.", Body
+    )
+    timeout: float = setting(Duration(0.05, 60), "Longest time of the whole answer.", 5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationCounter:
+    """One counter of the application."""
+
+    metric: str = setting(METRIC_NAME, "Name of the metric.", example="http_requests_total")
+    match: Mapping[str, str] = setting(
+        MapOf(Regex(), "labels and expressions", Text("a label", r"[a-zA-Z_][a-zA-Z0-9_]*")),
+        "Only series whose labels match these expressions, each matched whole.",
+        dict,
+        example='{status: "5.."}',
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationCache:
+    """The application's own counters of its cache; told apart by their label `cache`."""
+
+    requests: str = setting(METRIC_NAME, "Counter of lookups.", example="cache_requests_total")
+    hits: str = setting(METRIC_NAME, "Counter of hits.", example="cache_hits_total")
+
+
+_COUNTER = Section(ApplicationCounter, "metric, match")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application(HttpAccess):
+    """The application's own counters."""
+
+    metrics_url: str = setting(
+        HttpUrl(), "The application's metrics.", example='"http://127.0.0.1:8080/metrics"'
+    )
+    timeout: float = setting(Duration(0.05, 60), "Longest time of the whole answer.", 3.0)
+    requests: ApplicationCounter | None = setting(
+        _COUNTER, "Requests, all of them.", None, example="{metric: http_requests_total}"
+    )
+    errors: ApplicationCounter | None = setting(
+        _COUNTER,
+        "Requests that failed.",
+        None,
+        example='{metric: http_requests_total, match: {status: "5.."}}',
+    )
+    cache: ApplicationCache | None = setting(
+        Section(ApplicationCache, "requests, hits"),
+        "Lookups in the application's cache.",
+        None,
+        example="{requests: cache_requests_total, hits: cache_hits_total}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prometheus(HttpAccess):
+    """A Prometheus-compatible API as a source of evidence."""
+
+    url: str = setting(HttpUrl(), "The base of its API.", example='"http://127.0.0.1:9090"')
+    headers: Mapping[str, Secret] = setting(
+        MapOf(Text(secret=True), "headers", Text("a header's name", r"[A-Za-z0-9-]+")),
+        "Headers of every request, for example the tenant.",
+        dict,
+        example="{X-Scope-OrgID: team-a}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hook:
+    """One step of the user's own: a command, or an HTTP POST."""
+
+    command: tuple[str, ...] | None = setting(
+        COMMAND, "Program and arguments; no shell.", None, example='["kubectl", "apply", "-f", "…"]'
+    )
+    url: str | None = setting(
+        HttpUrl(), "Asked by POST instead of a command; a status of 2xx is success.", None,
+        example='"http://127.0.0.1:8080/hooks/drain"',
+    )  # fmt: skip
+    environment: Mapping[str, Secret] = setting(
+        MapOf(Text(secret=True), "variables", Text("a variable", r"[A-Za-z_][A-Za-z0-9_]*")),
+        "More variables of the command's environment.",
+        dict,
+        example="{KUBECONFIG: /etc/kube/config}",
+    )
+    timeout: float = setting(
+        Duration(0.1, 86_400), "Limit, after which the process group is killed.", 300.0
+    )
+    retries: int = setting(Number("retries", 0, 100, whole=True), "Tries after the first.", 0)
+
+
+_HOOK: Shape = Section(Hook, "command or url, environment, timeout, retries", rules.of_hook)
+
+
+def _hook(doc: str) -> Hook | None:
+    found: Hook | None = setting(
+        _HOOK, doc, None, example='{command: ["kubectl", "…"], timeout: 300s}'
+    )
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """The steps that only the user's platform can do."""
+
+    maintenance_on: Hook | None = _hook("Turns maintenance on.")
+    maintenance_off: Hook | None = _hook("Turns maintenance off.")
+    drain: Hook | None = _hook("Drains the application's connections.")
+    framework_migrate: Hook | None = _hook("Runs the framework's own migrations.")
+    deploy_api: Hook | None = _hook("Deploys the new API.")
+    deploy_web: Hook | None = _hook("Deploys the new frontend.")
+    rollback_api: Hook | None = _hook("Deploys the previous API.")
+    rollback_web: Hook | None = _hook("Deploys the previous frontend.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """Where backups go, and where one is proved by a restore."""
+
+    directory: Path = setting(
+        FilePath(), "Folder of the dumps.", Path("backups"), example="./backups"
+    )
+    scratch_url: Secret | None = setting(
+        DATABASE_URL,
+        "A server where a dump is restored to prove it; absent: a throw-away one.",
+        None,
+        example='"${SCRATCH_DATABASE_URL}"',
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrate:
+    """How the migration runs."""
+
+    mode: str = setting(
+        Choice(("online", "maintenance")), "Under traffic, or in a maintenance window.", "online"
+    )
+    hooks: Hooks = setting(Section(Hooks, "hooks by name"), "Steps of the user's own.", Hooks)
+    backup: Backup = setting(Section(Backup, "directory, scratch_url"), "Backups.", Backup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All of `phasegate.yaml`, with defaults filled in.
+
+    Not from the file: `file` is where it was read, `without_effect` the dotted keys in it that this
+    release reads and checks, but does not use yet.
+    """
+
+    environment: str = setting(
+        NAME,
+        "Stated by the exporter and demanded by the judge.",
+        "",
+        example="production",
+    )
+    database: Database = setting(
+        Section(Database, "url and more", rules.of_database),
+        "The PostgreSQL server that is measured and migrated.",
+        Database,
+    )
+    cache: Cache | None = setting(
+        Section(Cache, "url and more", rules.of_cache),
+        "The Redis or Valkey that holds the permission cache; absent: none is measured.",
+        None,
+    )
+    exporter: Exporter = setting(
+        Section(Exporter, "how the exporter measures", rules.of_exporter),
+        "How the exporter measures, and how others reach it.",
+        Exporter,
+    )
+    tables: tuple[Table, ...] = setting(
+        ListOf(Section(Table, "name, uuid_column, uuid_version, keys"), "tables"),
+        "Tables that gain a UUID key.",
+        (),
+    )
+    lookups: tuple[Lookup, ...] = setting(
+        ListOf(Section(Lookup, "query_type, sql, parameter", rules.of_lookup), "lookups"),
+        "More queries that are timed, besides one `uuid_lookup` for each table above.",
+        (),
+    )
+    audit: Audit | None = setting(
+        Section(Audit, "table and more", rules.of_audit),
+        "The audit log; absent: none is measured.",
+        None,
+    )
+    health: tuple[Health, ...] = setting(
+        ListOf(Section(Health, "name, url and more", rules.of_http), "checks"),
+        "HTTP checks of health.",
+        (),
+    )
+    application: Application | None = setting(
+        Section(Application, "metrics_url and more", rules.of_http),
+        "The application's own counters.",
+        None,
+    )
+    prometheus: Prometheus | None = setting(
+        Section(Prometheus, "url and more", rules.of_http),
+        "A Prometheus-compatible API as a source of evidence.",
+        None,
+        effect_later=True,
+    )
+    criteria: Criteria = setting(
+        Section(Criteria, "required, and overrides by criterion"),
+        "What `validate` judges, and overrides of its limits.",
+        Criteria,
+    )
+    migrate: Migrate = setting(
+        Section(Migrate, "mode, hooks, backup"), "How the migration runs.", Migrate,
+        effect_later=True,
+    )  # fmt: skip
+    file: Path | None = None
+    without_effect: tuple[str, ...] = ()
+
+
+SETTINGS = Section(Settings, "the settings", rules.of_settings)

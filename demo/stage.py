@@ -1,0 +1,165 @@
+"""What stands while the demo runs: servers, application, users, exporter, and how to start them.
+
+Everything that is started hangs on one exit stack and goes in reverse order, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import psycopg
+from psycopg import AsyncConnection
+
+from phasegate.contract.errors import WorkFailed
+from phasegate.demo.config import FILE_NAME, render_config
+from phasegate.demo.exporter import Exporter, start_exporter
+from phasegate.demo.grants import grant_reading
+from phasegate.demo.places import CachePlace, DatabasePlace, open_cache, open_database
+from phasegate.demo.processes import Child
+from phasegate.demo.screen import Screen
+from phasegate.demo.sql_steps import apply_step, read_steps
+from phasegate.demo.words import Tally
+from phasegate.servers.ports import free_port
+
+START_SECONDS = 20.0
+STARTS = 3
+USERS_OF = "users of "
+REQUESTS_PER_SECOND = {1: 60, 2: 60}
+
+
+@dataclass
+class Stage:
+    """`children` and `urls` by name; `connection` is the owner's, in autocommit."""
+
+    stack: AsyncExitStack
+    screen: Screen
+    session: aiohttp.ClientSession
+    database: DatabasePlace
+    cache: CachePlace
+    connection: AsyncConnection[Any]
+    children: dict[str, Child] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    async def apply(self, name: str) -> None:
+        """Send a file of SQL, step by step; WorkFailed where one fails."""
+        for step in read_steps(name):
+            started = time.monotonic()
+            try:
+                await apply_step(self.connection, step)
+            except psycopg.Error as error:
+                raise WorkFailed(f"{name}.sql, step {step.title!r}: {error}") from error
+            self.screen.say(f"  {step.title} ({time.monotonic() - started:.2f} s)")
+
+    async def grant(self) -> None:
+        """Give the exporter's role what the schema of this moment needs."""
+        role = self.database.exporter_role
+        if role is not None:
+            await grant_reading(self.connection, self.database.name, role)
+
+    async def deploy(self, version: int) -> None:
+        """Start that version of the application, and its users once it is healthy."""
+        name = f"application v{version}"
+        url = await self._serve(
+            name, "/health", lambda port: _start_application(port, version, self)
+        )
+        users = Child(
+            f"{USERS_OF}v{version}",
+            *("phasegate.demo.traffic", "--url", url, "--seed", str(version)),
+            *("--rate", str(REQUESTS_PER_SECOND[version])),
+            variables={},
+        )
+        self.children[users.name] = self.stack.enter_context(users)
+        self.screen.say(f"{name} serves {REQUESTS_PER_SECOND[version]} requests a second")
+
+    async def start_exporter(self, version: int) -> Exporter:
+        """The exporter, watching that version of the application."""
+        application = self.urls[f"application v{version}"]
+        url = await self._serve(
+            "exporter",
+            "/-/ready",
+            lambda port: start_exporter(port, self.database, self.cache, application),
+        )
+        return Exporter(self.session, url)
+
+    def configure_exporter(self, version: int) -> None:
+        """Point the exporter's file at that version; it takes effect with a reload."""
+        text = render_config(self.urls[f"application v{version}"], self.cache.prefix)
+        self.children["exporter"].write_file(FILE_NAME, text)
+
+    def read_users(self) -> dict[str, Tally]:
+        """What each stream of users met so far, by the version they use."""
+        tallies = {}
+        for name, child in self.children.items():
+            if name.startswith(USERS_OF):
+                last = json.loads(child.log.read_text("utf-8").splitlines()[-1])
+                tallies[name.removeprefix(USERS_OF)] = Tally(last["requests"], last["errors"])
+        return tallies
+
+    def check_children(self) -> None:
+        """WorkFailed, with its last lines, where one has ended by itself."""
+        for name, child in self.children.items():
+            if not child.running:
+                raise WorkFailed(f"the {name} ended by itself:\n{child.log_tail()}")
+
+    async def _serve(self, name: str, path: str, start: Callable[[int], Child]) -> str:
+        for _ in range(STARTS):
+            port = free_port()
+            child = self.stack.enter_context(start(port))
+            url = f"http://127.0.0.1:{port}"
+            if await self._answers(child, url + path):
+                self.children[name], self.urls[name] = child, url
+                return url
+            # Nothing reserves a free port: only where it was taken meanwhile, another may do.
+            if "address already in use" not in child.log_tail().lower():
+                break
+        raise WorkFailed(f"the {name} does not answer {path}:\n{child.log_tail()}")
+
+    async def _answers(self, child: Child, url: str) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        while child.running and time.monotonic() < deadline:
+            try:
+                async with self.session.get(url) as answer:
+                    if answer.status == 200:
+                        return True
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(0.05)
+        return False
+
+
+def _start_application(port: int, version: int, stage: Stage) -> Child:
+    return Child(
+        f"application v{version}",
+        *("phasegate.demo.app", "--version", str(version), "--port", str(port)),
+        *("--key-prefix", stage.cache.prefix),
+        variables={"DATABASE_URL": stage.database.url, "REDIS_URL": stage.cache.url},
+    )
+
+
+@asynccontextmanager
+async def open_stage(screen: Screen, rows: int) -> AsyncIterator[Stage]:
+    """Servers and the seeded legacy database; raises PhasegateError."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(os.environ))
+        cache = await stack.enter_async_context(open_cache(os.environ))
+        screen.say(f"{database.what}; {cache.what}")
+        connection = await AsyncConnection.connect(database.url, autocommit=True)
+        stack.push_async_callback(connection.close)
+        await connection.execute(f"SET search_path = public; SET demo.rows = {rows}")
+        timeout = aiohttp.ClientTimeout(total=5)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        stage = Stage(stack, screen, session, database, cache, connection)
+        screen.say(f"Legacy schema with {rows:,} users, integer keys:")
+        await stage.apply("legacy")
+        await stage.grant()
+        if database.exporter_role is None:
+            screen.say("  (no right to create a role: the exporter runs as the owner)")
+        yield stage

@@ -1,0 +1,208 @@
+"""The hard budget of connections to one server, and the bounded way to ask it something.
+
+Connection storms and abandoned statements are the commonest outage that an exporter causes, so:
+never more than `limit` connections whatever happens above, a cancel at the server before a
+connection is given up, and a slot that is free again only once its connection is closed.
+
+Every question is one pipeline: settings and query share an implicit transaction, so each query
+carries its own time-outs, `search_path` and `application_name`, and neither the role's settings
+nor a pooler in transaction mode can change what it means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row, tuple_row
+
+from phasegate.contract.errors import CollectError
+
+T = TypeVar("T")
+Connection = psycopg.AsyncConnection[Any]
+Conninfo = Callable[[], Awaitable[Mapping[str, str]]]
+
+LOCK_TIMEOUT_MS = 100
+CANCEL_SECONDS = 0.5
+
+SETTINGS = """
+SELECT
+    pg_catalog.set_config('application_name', %(application)s, true),
+    pg_catalog.set_config('statement_timeout', %(statement_ms)s, true),
+    pg_catalog.set_config('lock_timeout', %(lock_ms)s, true),
+    pg_catalog.set_config('transaction_read_only', 'on', true),
+    pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+    pg_catalog.set_config('row_security', 'off', true),
+    pg_catalog.set_config('timezone', 'UTC', true),
+    pg_catalog.set_config('datestyle', 'ISO, YMD', true)
+"""
+
+REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (psycopg.errors.LockNotAvailable, "lock_timeout"),
+    (psycopg.errors.QueryCanceled, "statement_timeout"),
+    (psycopg.errors.InsufficientPrivilege, "privilege"),
+    (psycopg.errors.InvalidPassword, "authentication"),
+    (psycopg.errors.InvalidAuthorizationSpecification, "authentication"),
+    (psycopg.errors.TooManyConnections, "too_many_connections"),
+    (psycopg.errors.SyntaxErrorOrAccessRuleViolation, "undefined_object"),
+    (psycopg.OperationalError, "unreachable"),
+    (psycopg.Error, "database_error"),
+    (TimeoutError, "timeout"),
+    (OSError, "unreachable"),
+)
+
+
+def failure_reason(error: BaseException) -> str:
+    """A short word for the label of an error; `internal` where the fault is ours."""
+    if isinstance(error, CollectError):
+        return error.reason
+    text = str(error)
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        # libpq reports the server's refusals during connection as text only.
+        if "too many clients" in text or "remaining connection slots" in text:
+            return "too_many_connections"
+        if "authentication failed" in text or "no password supplied" in text:
+            return "authentication"
+    return next((word for kind, word in REASONS if isinstance(error, kind)), "internal")
+
+
+class Session:
+    """One borrowed connection with a deadline (event-loop time, seconds)."""
+
+    def __init__(self, connection: Connection, application: str, deadline: float) -> None:
+        self._connection = connection
+        self._application = application
+        self._deadline = deadline
+
+    async def rows(
+        self, query: sql.Composed | str, parameters: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Every row as a tuple."""
+        return await self._bounded(self._ask(query, parameters, tuple_row))
+
+    async def dicts(
+        self, query: sql.Composed | str, parameters: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Every row as a mapping; for the few-row queries."""
+        return await self._bounded(self._ask(query, parameters, dict_row))
+
+    async def _ask(self, query: Any, parameters: Any, factory: Any) -> list[Any]:
+        remaining_ms = max(10, int(1000 * (self._deadline - time.monotonic())))
+        settings = {
+            "application": self._application,
+            "statement_ms": str(remaining_ms),
+            "lock_ms": str(min(LOCK_TIMEOUT_MS, max(5, remaining_ms // 2))),
+        }
+        async with self._connection.pipeline():
+            await self._connection.execute(SETTINGS, settings)
+            cursor = self._connection.cursor(row_factory=factory)
+            await cursor.execute(query, parameters)
+            return await cursor.fetchall()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task}, timeout=self._deadline - time.monotonic())
+        except asyncio.CancelledError:
+            await asyncio.shield(self._abandon(task))
+            raise
+        if not task.done():
+            await self._abandon(task)
+            raise CollectError(self._application, "timeout", "no answer within the deadline")
+        return task.result()
+
+    async def _abandon(self, task: asyncio.Future[T]) -> None:
+        """Cancel at the server; if even that is not answered, cut the socket under libpq.
+
+        Cancelling the task alone would let psycopg wait for the server without a limit.
+        """
+        with suppress(Exception):
+            await asyncio.wait_for(self._connection.cancel_safe(timeout=1), CANCEL_SECONDS)
+        await asyncio.wait({task}, timeout=CANCEL_SECONDS / 2)
+        if not task.done():
+            with suppress(OSError, psycopg.Error):
+                cut = socket.socket(fileno=os.dup(self._connection.pgconn.socket))
+                cut.shutdown(socket.SHUT_RDWR)
+                cut.close()
+            await asyncio.wait({task}, timeout=CANCEL_SECONDS / 2)
+        if task.done() and not task.cancelled():
+            task.exception()
+        await self._connection.close()
+
+
+class Backends:
+    """At most `limit` connections to one server, opened when asked for and kept for reuse."""
+
+    def __init__(self, conninfo: Conninfo, limit: int, connect_timeout: float) -> None:
+        self._conninfo = conninfo
+        self._connect_timeout = connect_timeout
+        self._slots = asyncio.Semaphore(limit)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @asynccontextmanager
+    async def session(self, collector: str, timeout: float) -> AsyncIterator[Session]:
+        """Borrow a connection for at most `timeout` seconds, the wait for it included.
+
+        Raises CollectError, psycopg.Error, OSError or TimeoutError; `failure_reason` names them.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            await asyncio.wait_for(self._slots.acquire(), timeout)
+        except TimeoutError:
+            raise CollectError(collector, "no_backend", "all connections are in use") from None
+        connection: Connection | None = None
+        try:
+            connection = await self._connect(deadline)
+            yield Session(connection, f"phasegate/{collector}"[:63], deadline)
+        finally:
+            if connection is not None:
+                await self._give_back(connection)
+            self._slots.release()
+
+    async def close(self) -> None:
+        """Close what is idle; what is borrowed closes when it is given back."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _connect(self, deadline: float) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if _alive(connection):
+                return connection
+            await connection.close()
+        limit = min(self._connect_timeout, deadline - time.monotonic())
+        async with asyncio.timeout(max(0.01, limit)):
+            keywords = dict(await self._conninfo())
+            return await psycopg.AsyncConnection.connect(
+                **keywords,
+                application_name="phasegate/exporter",
+                client_encoding="utf8",
+                autocommit=True,
+                prepare_threshold=None,
+            )
+
+    async def _give_back(self, connection: Connection) -> None:
+        usable = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        if usable and not self._closed and not connection.closed:
+            self._idle.append(connection)
+        else:
+            await connection.close()
+
+
+def _alive(connection: Connection) -> bool:
+    """Whether an idle connection is still one: a server that went away leaves bytes to read."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return not poll.poll(0)

@@ -1,0 +1,80 @@
+"""Reads the bounds of range partitions by time, and what they leave open.
+
+The catalog's text is read with the session in UTC and ISO dates, so a bound without a zone is
+UTC. Lists, hashes and ranges over something else than time have no calendar: None.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_RANGE = re.compile(r"FOR VALUES FROM \((.*)\) TO \((.*)\)")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Lower bound (included) and upper bound (excluded), Unix seconds; infinities where open."""
+
+    lower: float
+    upper: float
+
+    def holds(self, moment: float) -> bool:
+        """Whether a row of that moment belongs here."""
+        return self.lower <= moment < self.upper
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """What a set of bounds says of the future and of its own holes.
+
+    `ahead` counts whole partitions after the one that holds now, up to the first hole;
+    `runway_seconds` is the time until the first moment without a partition, 0 if that is now.
+    """
+
+    ahead: int
+    runway_seconds: float
+    gaps: int
+    overlaps: int
+
+
+def parse_bound(text: str | None) -> Bound | None:
+    """`FOR VALUES FROM (…) TO (…)` over a date or time, else None."""
+    match = _RANGE.fullmatch(text or "")
+    if match is None:
+        return None
+    try:
+        return Bound(*(_moment(edge, side) for edge, side in zip(match.groups(), (-1, 1))))
+    except ValueError:
+        return None
+
+
+def _moment(text: str, side: int) -> float:
+    first = text.split(",")[0].strip()
+    if first in ("MINVALUE", "MAXVALUE"):
+        return side * math.inf
+    value = first.strip("'")
+    if value in ("infinity", "-infinity"):
+        return math.copysign(math.inf, -1 if value[0] == "-" else 1)
+    moment = datetime.fromisoformat(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def read_calendar(bounds: Sequence[Bound], now: float) -> Calendar:
+    """The calendar of the partitions of one parent at `now` (Unix seconds)."""
+    ordered = sorted(bounds, key=lambda bound: (bound.lower, bound.upper))
+    pairs = list(zip(ordered, ordered[1:], strict=False))
+    end, ahead = now, 0
+    for bound in ordered:
+        if bound.upper > end >= bound.lower:
+            ahead += bound.lower > now
+            end = bound.upper
+    return Calendar(
+        ahead=ahead,
+        runway_seconds=end - now,
+        gaps=sum(left.upper < right.lower for left, right in pairs),
+        overlaps=sum(left.upper > right.lower for left, right in pairs),
+    )
