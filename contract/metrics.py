@@ -63,6 +63,21 @@ SERIES_DROPPED = _gauge(
     "Series of this metric left out of this scrape by the cap on cardinality",
 )
 
+CONFIG_LAST_RELOAD_SUCCESSFUL = _gauge(
+    "exporter",
+    "phasegate_config_last_reload_successful",
+    "",
+    "",
+    "1 when the last reload was taken, 0 when it was refused and the last good one stayed",
+)
+CONFIG_LAST_RELOAD_SUCCESS = _gauge(
+    "exporter",
+    "phasegate_config_last_reload_success_timestamp_seconds",
+    "",
+    "seconds",
+    "Unix time at which the settings in force were loaded",
+)
+
 # --- identity: who answers ------------------------------------------------------------------------
 UP = _gauge(
     "identity",

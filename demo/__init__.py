@@ -1,0 +1,1 @@
+"""A live legacy database under traffic, measured before and after it gains UUIDs."""

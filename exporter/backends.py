@@ -182,7 +182,7 @@ class Backends:
             await connection.close()
         limit = min(self._connect_timeout, deadline - time.monotonic())
         async with asyncio.timeout(max(0.01, limit)):
-            keywords = dict(await self._conninfo())
+            keywords: dict[str, Any] = dict(await self._conninfo())
             return await psycopg.AsyncConnection.connect(
                 **keywords,
                 application_name="phasegate/exporter",

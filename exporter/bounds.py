@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 _RANGE = re.compile(r"FOR VALUES FROM \((.*)\) TO \((.*)\)")
 
@@ -47,13 +48,15 @@ def parse_bound(text: str | None) -> Bound | None:
     if match is None:
         return None
     try:
-        return Bound(*(_moment(edge, side) for edge, side in zip(match.groups(), (-1, 1))))
+        return Bound(
+            *(_moment(edge, side) for edge, side in zip(match.groups(), (-1, 1), strict=True))
+        )
     except ValueError:
         return None
 
 
 def _moment(text: str, side: int) -> float:
-    first = text.split(",")[0].strip()
+    first = text.split(",", maxsplit=1)[0].strip()
     if first in ("MINVALUE", "MAXVALUE"):
         return side * math.inf
     value = first.strip("'")
@@ -66,7 +69,7 @@ def _moment(text: str, side: int) -> float:
 def read_calendar(bounds: Sequence[Bound], now: float) -> Calendar:
     """The calendar of the partitions of one parent at `now` (Unix seconds)."""
     ordered = sorted(bounds, key=lambda bound: (bound.lower, bound.upper))
-    pairs = list(zip(ordered, ordered[1:], strict=False))
+    pairs = list(pairwise(ordered))
     end, ahead = now, 0
     for bound in ordered:
         if bound.upper > end >= bound.lower:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector as FamilySource
 from prometheus_client.utils import floatToGoString
 
 from phasegate.contract import metrics
-from phasegate.contract.model import Distribution, Kind, Metric, Sample
+from phasegate.contract.model import Distribution, Metric, Sample
 
 CHUNK = 128
 TEXT_TYPE = text_format.CONTENT_TYPE_PLAIN_0_0_4
@@ -86,12 +86,14 @@ def _without_head(text: bytes) -> bytes:
 
 def _write(metric: Metric, samples: list[Sample], as_openmetrics: bool) -> bytes:
     unit = metric.unit if as_openmetrics else ""
-    family = Family(metric.name, metric.help, metric.kind.value, unit)
+    # A counter's family has the name without the suffix; the writers add it.
+    family = Family(metric.name.removesuffix("_total"), metric.help, metric.kind.value, unit)
     for sample in samples:
         _add(family, sample)
     source = _One(family)
     if as_openmetrics:
-        return openmetrics_format.generate_latest(source, "underscores").removesuffix(_EOF)
+        text: bytes = openmetrics_format.generate_latest(source, "underscores")  # type: ignore[no-untyped-call]
+        return text.removesuffix(_EOF)
     return text_format.generate_latest(source)
 
 
@@ -100,8 +102,6 @@ def _add(family: Family, sample: Sample) -> None:
     value = sample.value
     if isinstance(value, Distribution):
         _add_distribution(family, labels, value)
-    elif sample.metric.kind is Kind.COUNTER:
-        family.add_sample(sample.metric.name, labels, value)
     else:
         family.add_sample(sample.metric.name, labels, value)
 
@@ -114,7 +114,7 @@ def _add_distribution(family: Family, labels: dict[str, str], value: Distributio
         running += count
         family.add_sample(
             f"{family.name}_bucket",
-            {**labels, "le": floatToGoString(edge)},
+            {**labels, "le": floatToGoString(edge)},  # type: ignore[no-untyped-call]
             running,
             exemplar=exemplar
             and FamilyExemplar(dict(exemplar.labels), exemplar.value, exemplar.time),

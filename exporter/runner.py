@@ -58,7 +58,7 @@ class Collector:
 
 @dataclass
 class Status:
-    """How a collector fared last: what its self-metrics and the page show. Times are Unix seconds."""
+    """How a collector fared last, for its self-metrics and the page. Times are Unix seconds."""
 
     collector: str
     success: bool = False
@@ -114,7 +114,9 @@ class Runner:
 
         `only` names topics (`partitions`) or collectors (`identity/standby`); empty means all.
         """
-        wanted = [c for c in self.collectors.values() if not only or {c.name, c.name.split("/")[0]} & only]
+        wanted = [
+            c for c in self.collectors.values() if not only or {c.name, c.name.split("/")[0]} & only
+        ]
         due = [c for c in wanted if c.interval is None]
         tasks = {c.name: self._launch(c, min(timeout, c.budget)) for c in due}
         if tasks:

@@ -1,4 +1,4 @@
-"""What collectors are built from: the settings in force, the targets, and what outlives a reload."""
+"""What collectors are built from: settings, targets, and what outlives a reload."""
 
 from __future__ import annotations
 

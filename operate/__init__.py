@@ -1,0 +1,1 @@
+"""What an operator does beside the migration: grants now, more to come."""

@@ -17,8 +17,8 @@ import psycopg
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Sample
-from phasegate.exporter.bounds import Bound, Calendar, parse_bound, read_calendar
 from phasegate.exporter.backends import Session
+from phasegate.exporter.bounds import Bound, Calendar, parse_bound, read_calendar
 from phasegate.exporter.queries import load_queries
 from phasegate.exporter.runner import Collector
 from phasegate.exporter.targets import Target
@@ -33,7 +33,7 @@ ROTATION_MARGIN = 1.5
 
 @dataclass
 class Partition:
-    """What is known of one partition. Times are monotonic seconds; `asked` is 0 before the first."""
+    """What is known of one partition. Times are monotonic seconds, 0 where it never happened."""
 
     oid: int
     version: int
@@ -114,7 +114,12 @@ class Partitions(Collector):
         leaves = [p for p in self._leaves() if not p.exclusive]
         identity = self._database.identity
         epoch = identity.epoch if identity else ""
-        if not identity or identity.in_recovery or not identity.track_counts or epoch != self._epoch:
+        if (
+            not identity
+            or identity.in_recovery
+            or not identity.track_counts
+            or epoch != self._epoch
+        ):
             self._epoch = epoch
             return [p.oid for p in leaves]
         wall = time.time()

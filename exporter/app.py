@@ -1,0 +1,128 @@
+"""The exporter as a whole: targets and collectors made from settings, and replaced by a reload.
+
+Counters, and whatever else must not restart, belong to the `Exporter` and outlive the wiring that
+a reload replaces. A reload validates everything first, then closes before it opens, so that the
+budget of connections holds while it happens; a configuration that is refused changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+import phasegate
+from phasegate.contract import metrics
+from phasegate.contract.connection import database_conninfo
+from phasegate.contract.errors import ConfigError
+from phasegate.contract.model import Sample
+from phasegate.contract.secrets import redactor
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_connection import Connection
+from phasegate.contract.settings_describe import settings_hash
+from phasegate.exporter.backends import Backends, Conninfo
+from phasegate.exporter.collectors import build_collectors
+from phasegate.exporter.counters import Counters
+from phasegate.exporter.exposition import Exposition
+from phasegate.exporter.runner import Runner, Snapshot
+from phasegate.exporter.targets import Target
+from phasegate.exporter.wiring import Wiring
+
+log = structlog.get_logger()
+
+POOLED_BACKENDS = 3
+SLOW_BACKENDS = 1
+
+
+class Exporter:
+    """Measures what the settings name. `load` reads the settings anew; ConfigError refuses them."""
+
+    def __init__(self, load: Callable[[], Settings]) -> None:
+        self._load = load
+        self.settings = load()
+        self.counters = Counters()
+        self.exposition = Exposition(self.settings.exporter.max_series)
+        self.loaded_at = time.time()
+        self.refused: ConfigError | None = None
+        self.targets = make_targets(self.settings)
+        self.runner = self._make_runner()
+        self._reloading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Begin what runs between scrapes."""
+        await self.runner.start()
+
+    async def stop(self) -> None:
+        """End everything: no task, process or connection of ours is left."""
+        await self.runner.stop()
+        for target in self.targets.values():
+            for backends in (target.pool, target.slow):
+                if backends is not None:
+                    await backends.close()
+
+    async def reload(self) -> None:
+        """Take the settings as they are now; ConfigError leaves the last good ones in force."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._load)
+            except ConfigError as error:
+                self.refused = error
+                log.warning("reload_refused", error=str(error))
+                raise
+            await self.stop()
+            self.settings, self.refused, self.loaded_at = settings, None, time.time()
+            self.exposition = Exposition(settings.exporter.max_series)
+            self.targets = make_targets(settings)
+            self.runner = self._make_runner()
+            await self.start()
+            log.info("reloaded", settings_hash=settings_hash(settings))
+
+    async def scrape(self, timeout_seconds: float, only: frozenset[str]) -> Snapshot:
+        """One run of the collectors, with what the exporter says of itself."""
+        snapshot = await self.runner.run(timeout_seconds, only)
+        if not only:
+            snapshot.samples += self._own_samples()
+        return snapshot
+
+    def _own_samples(self) -> list[Sample]:
+        config = (
+            metrics.CONFIG_LAST_RELOAD_SUCCESSFUL(float(self.refused is None)),
+            metrics.CONFIG_LAST_RELOAD_SUCCESS(self.loaded_at),
+        )
+        build = metrics.BUILD_INFO(1, phasegate.__version__, platform.python_version())
+        return [build, *config]
+
+    def _make_runner(self) -> Runner:
+        wiring = Wiring(self.settings, self.targets, self.counters)
+        return Runner(build_collectors(wiring), self.counters, redactor)
+
+
+def make_targets(settings: Settings) -> dict[str, Target]:
+    """The primary, its replicas and the cache, each with its budget of connections."""
+    limit = settings.exporter.connect_timeout
+    primary = _conninfo(settings.database, "database")
+    targets = {
+        "database": Target(
+            "database",
+            "database",
+            pool=Backends(primary, POOLED_BACKENDS, limit),
+            slow=Backends(primary, SLOW_BACKENDS, limit),
+        )
+    }
+    for name, replica in settings.database.replicas.items():
+        shared = Backends(_conninfo(replica, name), 1, limit)
+        targets[name] = Target(name, "replica", pool=shared, slow=shared)
+    return targets
+
+
+def _conninfo(connection: Connection, target: str) -> Conninfo:
+    """Read anew at each connect, so that a rotated secret counts; in a thread, since it may run a
+    command."""
+
+    async def conninfo() -> Mapping[str, str]:
+        return await asyncio.to_thread(database_conninfo, connection, target)
+
+    return conninfo

@@ -1,0 +1,165 @@
+"""`phasegate exporter`: its flags, and the life of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import click
+import structlog
+from aiohttp import web
+
+from phasegate.contract.errors import ConfigError, SourceUnavailable
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_load import find_config, load_settings
+from phasegate.exporter.app import Exporter
+from phasegate.exporter.http import make_application
+from phasegate.exporter.logs import LEVELS, configure_logs
+from phasegate.exporter.webauth import protect
+from phasegate.exporter.webfile import WebFile
+
+log = structlog.get_logger()
+
+ONCE_SECONDS = 10.0
+DRAIN_SECONDS = 1.0
+
+EPILOG = """\b
+Example:
+  DATABASE_URL=postgresql://phasegate@db/mono_prod phasegate exporter
+  phasegate exporter --config.file phasegate.yaml --web.listen-address 127.0.0.1:9899
+
+\b
+Exit codes:
+  0  ended by a signal, checked, or one collection with every target up
+  2  the flags or the configuration cannot be used
+  4  --once found a target down, or the address could not be listened on
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--config.file", "config", type=click.Path(path_type=Path), help="phasegate.yaml.")
+@click.option("--web.listen-address", "address", default=":9899", show_default=True)
+@click.option("--web.telemetry-path", "path", default="/metrics", show_default=True)
+@click.option(
+    "--web.config.file",
+    "web_config",
+    type=click.Path(path_type=Path),
+    help="TLS and basic authentication, in the format of the Prometheus exporter-toolkit.",
+)
+@click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow POST /-/reload.")
+@click.option("--log.level", "level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.option(
+    "--log.format",
+    "style",
+    type=click.Choice(["logfmt", "json"]),
+    default="logfmt",
+    show_default=True,
+)
+@click.option("--once", is_flag=True, help="Collect once, print the exposition, end.")
+@click.option("--check-config", is_flag=True, help="Check the configuration, end.")
+def exporter(
+    *,
+    config: Path | None,
+    address: str,
+    path: str,
+    web_config: Path | None,
+    lifecycle: bool,
+    level: str,
+    style: str,
+    once: bool,
+    check_config: bool,
+) -> None:
+    """Measure a PostgreSQL database and its cache, and serve it to Prometheus."""
+    configure_logs(level, style)
+    load = partial(load_settings, find_config(config, os.environ), os.environ)
+    if check_config:
+        _check(load(), web_config)
+    elif once:
+        sys.exit(asyncio.run(_once(load)))
+    else:
+        web_file = WebFile(web_config) if web_config else None
+        asyncio.run(_serve(load, parse_address(address), path, web_file, lifecycle=lifecycle))
+
+
+def parse_address(address: str) -> tuple[str | None, int]:
+    """`host:port`, `[v6]:port` or `:port` (every interface), as Prometheus writes it."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        message = f"found {address!r}, expected host:port, for example 127.0.0.1:9899"
+        raise click.BadParameter(message, param_hint="--web.listen-address")
+    return host.strip("[]") or None, int(port)
+
+
+def _check(settings: Settings, web_config: Path | None) -> None:
+    if web_config:
+        WebFile(web_config)
+    click.echo("configuration: ok")
+    for key in settings.without_effect:
+        click.echo(f"no effect yet: {key}")
+
+
+async def _once(load: partial[Settings]) -> int:
+    once = Exporter(load)
+    try:
+        await once.runner.run_scheduled(ONCE_SECONDS)
+        snapshot = await once.scrape(ONCE_SECONDS, frozenset())
+    finally:
+        await once.stop()
+    click.echo(once.exposition.render(snapshot.samples, as_openmetrics=False), nl=False)
+    return 0 if all(target.up for target in once.targets.values()) else 4
+
+
+async def _serve(
+    load: partial[Settings],
+    address: tuple[str | None, int],
+    path: str,
+    web_file: WebFile | None,
+    *,
+    lifecycle: bool,
+) -> None:
+    host, port = address
+    served = Exporter(load)
+    application = make_application(served, telemetry_path=path, lifecycle=lifecycle)
+    if web_file:
+        protect(application, web_file.current)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+    await runner.setup()
+    ended = _handle_signals(served, web_file)
+    try:
+        tls = web_file.ssl_context() if web_file else None
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        except OSError as error:
+            raise SourceUnavailable(f"{host or ''}:{port}", error.strerror or str(error)) from error
+        log.info("listening", address=f"{host or ''}:{port}", tls=tls is not None)
+        await ended.wait()
+        log.info("stopping")
+    finally:
+        await runner.cleanup()
+
+
+def _handle_signals(served: Exporter, web_file: WebFile | None) -> asyncio.Event:
+    """SIGTERM and SIGINT set the event; SIGHUP reloads."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        if web_file:
+            web_file.reload()
+        with suppress(ConfigError):
+            await served.reload()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended

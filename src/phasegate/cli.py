@@ -1,0 +1,65 @@
+"""The command line: each sub-command from its room, imported only when called.
+
+The one place where errors become exit codes: a `PhasegateError` by its own, a faulty call 2, and
+whatever is neither is our own bug, 70.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from phasegate import __version__
+from phasegate.contract.errors import PhasegateError
+
+COMMANDS = {
+    "demo": "phasegate.demo.command:demo",
+    "exporter": "phasegate.exporter.command:exporter",
+}
+OUR_BUG = 70
+
+
+class Rooms(click.Group):
+    """Finds a sub-command in its room, and imports that room alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=Rooms)
+@click.version_option(__version__, prog_name="phasegate")
+def group() -> None:
+    """Move a live PostgreSQL from integer keys to UUIDs, each phase proved by measurement."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    try:
+        group.main(args=arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code if error.exit_code != 1 else 2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(5)
+    except PhasegateError as error:
+        click.echo(f"phasegate: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception:
+        import traceback  # noqa: PLC0415
+
+        from phasegate.contract.secrets import redactor  # noqa: PLC0415  (only when all else failed)
+
+        click.echo(redactor(traceback.format_exc()), err=True, nl=False)
+        click.echo("phasegate: this is a bug of Phasegate; please report the lines above", err=True)
+        sys.exit(OUR_BUG)

@@ -1,0 +1,113 @@
+"""Partition sizes from a real server: to the byte, and never behind a lock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from phasegate.contract import metrics
+from phasegate.contract.settings_load import load_settings
+from phasegate.exporter.app import Exporter
+from phasegate.exporter.runner import Snapshot
+from tests.fixtures.database import Database
+
+SCHEMA = """
+CREATE TABLE audit_logs (id int8 GENERATED ALWAYS AS IDENTITY, created_at timestamptz, note text)
+PARTITION BY RANGE (created_at);
+CREATE TABLE audit_logs_2026_01 PARTITION OF audit_logs
+FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2026-02-01 00:00+00');
+CREATE TABLE audit_logs_2026_02 PARTITION OF audit_logs
+FOR VALUES FROM ('2026-02-01 00:00+00') TO ('2026-03-01 00:00+00');
+CREATE TABLE audit_logsX2024 (id int8);
+INSERT INTO audit_logs (created_at, note)
+SELECT '2026-01-15 00:00+00', repeat(md5(i::text), 100) FROM generate_series(1, 500) AS i;
+"""
+
+
+@pytest.fixture
+async def exporter(database: Database, tmp_path) -> AsyncIterator[Exporter]:  # type: ignore[no-untyped-def]
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+    config = tmp_path / "phasegate.yaml"
+    config.write_text("environment: test\naudit: {table: public.audit_logs}\n")
+    environ = {"DATABASE_URL": database.url}
+    made = Exporter(lambda: load_settings(config, environ))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+def sizes(snapshot: Snapshot) -> dict[str, float | object]:
+    return {
+        s.labels[1]: s.value for s in snapshot.samples if s.metric is metrics.TABLE_SIZE
+    }
+
+
+def value(snapshot: Snapshot, metric: object, *labels: str) -> float:
+    [found] = [s.value for s in snapshot.samples if s.metric is metric and s.labels == labels]
+    assert isinstance(found, float | int)
+    return float(found)
+
+
+async def test_sizes_equal_the_servers_own_to_the_byte(
+    exporter: Exporter, database: Database
+) -> None:
+    found = sizes(await exporter.scrape(5, frozenset()))
+    with psycopg.connect(database.url) as connection:
+        rows = connection.execute(
+            "SELECT c.relname, pg_table_size(c.oid) FROM pg_class AS c"
+            " JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.relkind = 'r'"
+        ).fetchall()
+    assert found == dict(rows)
+    assert set(found) == {"audit_logs_2026_01", "audit_logs_2026_02"}
+    assert found["audit_logs_2026_01"] > found["audit_logs_2026_02"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["held", "awaited"])
+async def test_a_locked_partition_costs_only_itself(
+    exporter: Exporter, database: Database, awaited: bool
+) -> None:
+    with psycopg.connect(database.url) as holder, psycopg.connect(database.url) as waiter:
+        waiting: asyncio.Task[object] | None = None
+        if awaited:
+            holder.execute("LOCK TABLE audit_logs_2026_01 IN ACCESS SHARE MODE")
+            waiting = asyncio.create_task(
+                asyncio.to_thread(
+                    waiter.execute, "LOCK TABLE audit_logs_2026_01 IN ACCESS EXCLUSIVE MODE"
+                )
+            )
+            await asyncio.sleep(0.2)
+        else:
+            holder.execute("LOCK TABLE audit_logs_2026_01 IN ACCESS EXCLUSIVE MODE")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        snapshot = await exporter.scrape(5, frozenset())
+        assert loop.time() - began < 2
+        holder.rollback()
+        if waiting is not None:
+            await waiting
+    assert set(sizes(snapshot)) == {"audit_logs_2026_02"}
+    assert value(snapshot, metrics.PARTITIONS_SKIPPED, "locked") == 1
+    assert value(snapshot, metrics.UP, "database") == 1
+
+
+async def test_a_stopped_database_is_down_and_has_no_gauges(
+    exporter: Exporter, database: Database
+) -> None:
+    await exporter.scrape(5, frozenset())
+    with psycopg.connect(database.admin_url, autocommit=True) as admin:
+        admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false')
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            [database.name],
+        )
+        down = await exporter.scrape(5, frozenset())
+        admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
+    assert value(down, metrics.UP, "database") == 0
+    assert not sizes(down)
+    whole = await exporter.scrape(5, frozenset())
+    assert value(whole, metrics.UP, "database") == 1
+    assert len(sizes(whole)) == 2
