@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,12 +29,12 @@ SELECT '2026-01-15 00:00+00', repeat(md5(i::text), 100) FROM generate_series(1, 
 
 
 @pytest.fixture
-async def exporter(database: Database, tmp_path) -> AsyncIterator[Exporter]:  # type: ignore[no-untyped-def]
-    with psycopg.connect(database.url, autocommit=True) as connection:
+async def exporter(database: Database, tmp_path: Path) -> AsyncIterator[Exporter]:
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         connection.execute(SCHEMA)
     config = tmp_path / "phasegate.yaml"
     config.write_text("environment: test\naudit: {table: public.audit_logs}\n")
-    environ = {"DATABASE_URL": database.url}
+    environ = {"DATABASE_URL": database.conninfo()}
     made = Exporter(lambda: load_settings(config, environ))
     await made.start()
     yield made
@@ -41,9 +42,7 @@ async def exporter(database: Database, tmp_path) -> AsyncIterator[Exporter]:  # 
 
 
 def sizes(snapshot: Snapshot) -> dict[str, float | object]:
-    return {
-        s.labels[1]: s.value for s in snapshot.samples if s.metric is metrics.TABLE_SIZE
-    }
+    return {s.labels[1]: s.value for s in snapshot.samples if s.metric is metrics.TABLE_SIZE}
 
 
 def value(snapshot: Snapshot, metric: object, *labels: str) -> float:
@@ -56,7 +55,7 @@ async def test_sizes_equal_the_servers_own_to_the_byte(
     exporter: Exporter, database: Database
 ) -> None:
     found = sizes(await exporter.scrape(5, frozenset()))
-    with psycopg.connect(database.url) as connection:
+    with psycopg.connect(database.conninfo()) as connection:
         rows = connection.execute(
             "SELECT c.relname, pg_table_size(c.oid) FROM pg_class AS c"
             " JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.relkind = 'r'"
@@ -70,7 +69,10 @@ async def test_sizes_equal_the_servers_own_to_the_byte(
 async def test_a_locked_partition_costs_only_itself(
     exporter: Exporter, database: Database, awaited: bool
 ) -> None:
-    with psycopg.connect(database.url) as holder, psycopg.connect(database.url) as waiter:
+    with (
+        psycopg.connect(database.conninfo()) as holder,
+        psycopg.connect(database.conninfo()) as waiter,
+    ):
         waiting: asyncio.Task[object] | None = None
         if awaited:
             holder.execute("LOCK TABLE audit_logs_2026_01 IN ACCESS SHARE MODE")
@@ -98,7 +100,7 @@ async def test_a_stopped_database_is_down_and_has_no_gauges(
     exporter: Exporter, database: Database
 ) -> None:
     await exporter.scrape(5, frozenset())
-    with psycopg.connect(database.admin_url, autocommit=True) as admin:
+    with psycopg.connect(database.server.conninfo(), autocommit=True) as admin:
         admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false')
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
