@@ -17,7 +17,9 @@ import structlog
 import phasegate
 from phasegate.contract import metrics
 from phasegate.contract.connection import database_conninfo
+from phasegate.contract.criteria import CRITERIA, thresholds
 from phasegate.contract.errors import ConfigError
+from phasegate.contract.metrics import LATENCY_EDGES
 from phasegate.contract.model import Sample
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
@@ -27,6 +29,7 @@ from phasegate.exporter.backends import Backends, Conninfo
 from phasegate.exporter.collectors import build_collectors
 from phasegate.exporter.counters import Counters
 from phasegate.exporter.exposition import Exposition
+from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.runner import Runner, Snapshot
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
@@ -44,6 +47,7 @@ class Exporter:
         self._load = load
         self.settings = load()
         self.counters = Counters()
+        self.histograms = Histograms()
         self.exposition = Exposition(self.settings.exporter.max_series)
         self.loaded_at = time.time()
         self.refused: ConfigError | None = None
@@ -93,11 +97,26 @@ class Exporter:
             metrics.CONFIG_LAST_RELOAD_SUCCESS(self.loaded_at),
         )
         build = metrics.BUILD_INFO(1, phasegate.__version__, platform.python_version())
-        return [build, *config]
+        limits = [
+            metrics.CRITERION_THRESHOLD(limit, name, severity)
+            for name in CRITERIA
+            for severity, limit in thresholds(self.settings, name).items()
+        ]
+        return [build, *config, *limits]
 
     def _make_runner(self) -> Runner:
-        wiring = Wiring(self.settings, self.targets, self.counters)
+        self.histograms.use_edges(latency_edges(self.settings))
+        wiring = Wiring(self.settings, self.targets, self.counters, self.histograms)
         return Runner(build_collectors(wiring), self.counters, redactor)
+
+
+def latency_edges(settings: Settings) -> tuple[float, ...]:
+    """Seconds: the defaults, every limit of the latency criterion, and what the user adds.
+
+    A limit without an edge of its own could not be decided exactly.
+    """
+    limits = thresholds(settings, "uuid_lookup_latency").values()
+    return tuple(sorted({*LATENCY_EDGES, *limits, *settings.exporter.latency_buckets}))
 
 
 def make_targets(settings: Settings) -> dict[str, Target]:
@@ -108,13 +127,15 @@ def make_targets(settings: Settings) -> dict[str, Target]:
         "database": Target(
             "database",
             "database",
+            conninfo=primary,
             pool=Backends(primary, POOLED_BACKENDS, limit),
             slow=Backends(primary, SLOW_BACKENDS, limit),
         )
     }
     for name, replica in settings.database.replicas.items():
-        shared = Backends(_conninfo(replica, name), 1, limit)
-        targets[name] = Target(name, "replica", pool=shared, slow=shared)
+        source = _conninfo(replica, name)
+        shared = Backends(source, 1, limit)
+        targets[name] = Target(name, "replica", conninfo=source, pool=shared, slow=shared)
     return targets
 
 

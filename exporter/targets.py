@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
-from phasegate.exporter.backends import Backends
+from phasegate.exporter.backends import Backends, Conninfo
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Target:
 
     name: str
     kind: str
+    conninfo: Conninfo | None = None
     pool: Backends | None = None
     slow: Backends | None = None
     up: bool = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from phasegate.contract.settings import Settings
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.targets import Target
 
 
@@ -16,6 +17,7 @@ class Wiring:
     settings: Settings
     targets: dict[str, Target]
     counters: Counters
+    histograms: Histograms
 
     @property
     def database(self) -> Target:

@@ -72,7 +72,7 @@ class Home:
         self.account = choose_account()
         base = _choose_base(self.account)
         self.directory = Path(tempfile.mkdtemp(prefix="phasegate-", dir=base))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self._finalizer = weakref.finalize(self, _remove, self.directory, os.getpid())
         if self.account.changes:
             self.directory.chmod(0o711)  # to be passed through, not to be listed or written
         self.log = self.directory / "server.log"
@@ -144,6 +144,12 @@ class Home:
         except (PermissionError, subprocess.CalledProcessError):
             return False
         return True
+
+
+def _remove(directory: Path, owner: int) -> None:
+    """Deletes the folder, unless a forked child of its owner is what ends here."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _choose_base(account: Account) -> Path:

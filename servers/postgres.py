@@ -69,7 +69,7 @@ class PostgresServer:
         else:
             self.name = f"PostgreSQL of {binaries}" if binaries else f"PostgreSQL {major}"
         found = binaries or (standby_of.binaries if standby_of else find_postgres(major))
-        if found is None:
+        if found is None or not (found / "initdb").is_file():
             raise ServerStartFailed(
                 self.name,
                 f"no binaries; install the package postgresql-{major}"

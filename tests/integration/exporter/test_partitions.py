@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from phasegate.contract import metrics
-from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
 from tests.fixtures.database import Database
+from tests.fixtures.snapshots import value_of
+from tests.integration.exporter.conftest import StartExporter
 
 SCHEMA = """
 CREATE TABLE audit_logs (id int8 GENERATED ALWAYS AS IDENTITY, created_at timestamptz, note text)
@@ -29,26 +28,12 @@ SELECT '2026-01-15 00:00+00', repeat(md5(i::text), 100) FROM generate_series(1, 
 
 
 @pytest.fixture
-async def exporter(database: Database, tmp_path: Path) -> AsyncIterator[Exporter]:
-    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        connection.execute(SCHEMA)
-    config = tmp_path / "phasegate.yaml"
-    config.write_text("environment: test\naudit: {table: public.audit_logs}\n")
-    environ = {"DATABASE_URL": database.conninfo()}
-    made = Exporter(lambda: load_settings(config, environ))
-    await made.start()
-    yield made
-    await made.stop()
+async def exporter(start_exporter: StartExporter) -> Exporter:
+    return await start_exporter(SCHEMA, "audit: {table: public.audit_logs}\n")
 
 
 def sizes(snapshot: Snapshot) -> dict[str, float | object]:
     return {s.labels[1]: s.value for s in snapshot.samples if s.metric is metrics.TABLE_SIZE}
-
-
-def value(snapshot: Snapshot, metric: object, *labels: str) -> float:
-    [found] = [s.value for s in snapshot.samples if s.metric is metric and s.labels == labels]
-    assert isinstance(found, float | int)
-    return float(found)
 
 
 async def test_sizes_equal_the_servers_own_to_the_byte(
@@ -92,8 +77,8 @@ async def test_a_locked_partition_costs_only_itself(
         if waiting is not None:
             await waiting
     assert set(sizes(snapshot)) == {"audit_logs_2026_02"}
-    assert value(snapshot, metrics.PARTITIONS_SKIPPED, "locked") == 1
-    assert value(snapshot, metrics.UP, "database") == 1
+    assert value_of(snapshot, metrics.PARTITIONS_SKIPPED, "locked") == 1
+    assert value_of(snapshot, metrics.UP, "database") == 1
 
 
 async def test_a_stopped_database_is_down_and_has_no_gauges(
@@ -108,8 +93,8 @@ async def test_a_stopped_database_is_down_and_has_no_gauges(
         )
         down = await exporter.scrape(5, frozenset())
         admin.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS true')
-    assert value(down, metrics.UP, "database") == 0
+    assert value_of(down, metrics.UP, "database") == 0
     assert not sizes(down)
     whole = await exporter.scrape(5, frozenset())
-    assert value(whole, metrics.UP, "database") == 1
+    assert value_of(whole, metrics.UP, "database") == 1
     assert len(sizes(whole)) == 2

@@ -6,6 +6,8 @@ import gc
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -44,16 +46,45 @@ def test_a_forgotten_one_is_removed() -> None:
 
 @needs_root
 def test_no_folder_above_is_opened_for_the_servers_account(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    monkeypatch.setattr(tempfile, "tempdir", str(closed))
-    home = Home("test")
+    # Not below tmp_path, whose length alone would rule it out.
+    with tempfile.TemporaryDirectory(dir="/tmp") as closed:
+        monkeypatch.setattr(tempfile, "tempdir", closed)
+        home = Home("test")
 
-    assert not home.directory.is_relative_to(closed)
-    assert _mode(closed) == 0o700
-    home.remove()
+        assert not home.directory.is_relative_to(closed)
+        assert _mode(Path(closed)) == 0o700
+        home.remove()
+
+
+def test_a_path_too_long_for_a_socket_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        long = Path(base, "x" * 60)
+        long.mkdir()
+        for path in (Path(base), long):
+            path.chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", str(long))
+        home = Home("test")
+
+        assert not home.directory.is_relative_to(long)
+        home.remove()
+
+
+def test_a_forked_child_that_exits_removes_nothing() -> None:
+    code = """
+import os, sys
+from phasegate.servers.home import Home
+home = Home("test")
+print(home.directory, flush=True)
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+sys.exit(0 if home.directory.exists() else 1)
+"""
+    child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert not Path(child.stdout.strip()).exists()
 
 
 @needs_root

@@ -52,6 +52,7 @@ def _own(
         env={**os.environ, "PYTHONPATH": IMPORTS},
         user=user,
         extra_groups=None if user is None else (),
+        start_new_session=True,
     )
     assert owner.stdout is not None
     line = owner.stdout.readline().split()
@@ -100,11 +101,18 @@ def _await_nothing_left(owned: Owned) -> None:
     _await(lambda: not left(), left)
 
 
-@pytest.mark.parametrize("way", ["thread", "raise"])
-def test_an_owner_that_ends_by_itself_leaves_nothing(way: str) -> None:
-    owner, owned = _own(way)
+def test_an_owner_that_ends_by_itself_leaves_nothing() -> None:
+    owner, owned = _own("thread")
 
-    assert owner.wait(10) == (1 if way == "raise" else 0)
+    assert owner.wait(10) == 0
+    _await_nothing_left(owned)
+
+
+def test_a_terminals_interrupt_is_for_the_owner_alone() -> None:
+    owner, owned = _own("wait")
+    os.killpg(owner.pid, signal.SIGINT)
+
+    assert owner.wait(10) == -signal.SIGINT
     _await_nothing_left(owned)
 
 

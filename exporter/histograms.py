@@ -1,0 +1,46 @@
+"""Histograms of observations that arrive one by one; they outlive failures and reloads."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from phasegate.contract.model import Distribution, Metric, Sample
+
+
+@dataclass
+class _State:
+    counts: list[int]
+    total: float = 0.0
+
+
+@dataclass
+class Histograms:
+    """One set of bucket edges (seconds, ascending) for all; other edges start them anew."""
+
+    edges: tuple[float, ...] = ()
+    _states: dict[tuple[Metric, tuple[str, ...]], _State] = field(default_factory=dict)
+
+    def use_edges(self, edges: tuple[float, ...]) -> None:
+        """Counts by other edges cannot be carried over: they would lie about where they fell."""
+        if edges != self.edges:
+            self.edges = edges
+            self._states.clear()
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        """Count one observation in its bucket: the first whose edge is not below it."""
+        state = self._states.get((metric, labels))
+        if state is None:
+            state = self._states[metric, labels] = _State([0] * (len(self.edges) + 1))
+        state.counts[bisect_left(self.edges, value)] += 1
+        state.total += value
+
+    def samples(self, metrics: Iterable[Metric]) -> list[Sample]:
+        """What is to be exposed of these metrics."""
+        wanted = frozenset(metrics)
+        return [
+            metric(Distribution(self.edges, tuple(state.counts), state.total), *labels)
+            for (metric, labels), state in self._states.items()
+            if metric in wanted
+        ]
