@@ -125,7 +125,8 @@ class Session:
         Cancelling the task alone would let psycopg wait for the server without a limit.
         """
         with suppress(Exception):
-            await asyncio.wait_for(self._connection.cancel_safe(timeout=1), CANCEL_SECONDS)
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await self._connection.cancel_safe(timeout=1)
         await asyncio.wait({task}, timeout=CANCEL_SECONDS / 2)
         if not task.done():
             with suppress(OSError, psycopg.Error):
@@ -156,7 +157,8 @@ class Backends:
         """
         deadline = time.monotonic() + timeout
         try:
-            await asyncio.wait_for(self._slots.acquire(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._slots.acquire()
         except TimeoutError:
             raise CollectError(collector, "no_backend", "all connections are in use") from None
         connection: Connection | None = None

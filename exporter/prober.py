@@ -72,7 +72,12 @@ class Prober:
         try:
             process.stdin.write(order)
             await process.stdin.drain()
-            while line := await asyncio.wait_for(process.stdout.readline(), self._silence):
+            # Not wait_for: before Python 3.12 it can swallow the cancellation that stops us.
+            while True:
+                async with asyncio.timeout(self._silence):
+                    line = await process.stdout.readline()
+                if not line:
+                    break
                 self._receive(json.loads(line))
         except TimeoutError:
             log.warning("probe_silent", target=self._name, seconds=self._silence)

@@ -95,7 +95,7 @@ async def test_hostile_names_are_only_names(start_exporter: StartExporter) -> No
         """,
         """
 exporter: {probe_interval: 20ms}
-tables: [{name: '"Odd ""schema""; --".select', uuid_column: 'u"u'}]
+tables: [{name: '"Odd ""schema""; --".select', uuid_column: '"u""u"'}]
 """,
     )
     labels = ("uuid_lookup", 'Odd "schema"; --', "select")
