@@ -11,6 +11,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -31,6 +32,7 @@ from phasegate.exporter.counters import Counters
 from phasegate.exporter.exposition import Exposition
 from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.runner import Runner, Snapshot
+from phasegate.exporter.storage import Storage
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
 
@@ -38,13 +40,15 @@ log = structlog.get_logger()
 
 POOLED_BACKENDS = 3
 SLOW_BACKENDS = 1
+KNOWN = {metric.name: metric for metric in metrics.METRICS}
 
 
 class Exporter:
     """Measures what the settings name. `load` reads the settings anew; ConfigError refuses them."""
 
-    def __init__(self, load: Callable[[], Settings]) -> None:
+    def __init__(self, load: Callable[[], Settings], storage: Storage | None = None) -> None:
         self._load = load
+        self._storage = storage
         self.settings = load()
         self.counters = Counters()
         self.histograms = Histograms()
@@ -54,14 +58,25 @@ class Exporter:
         self.targets = make_targets(self.settings)
         self.runner = self._make_runner()
         self._reloading = asyncio.Lock()
+        self._saving: asyncio.Task[None] | None = None
+        if storage is not None:
+            self._restore(storage.load())
 
     async def start(self) -> None:
         """Begin what runs between scrapes."""
         await self.runner.start()
+        if self._storage is not None:
+            self._saving = asyncio.create_task(self._save_often(self._storage))
 
     async def stop(self) -> None:
-        """End everything: no task, process or connection of ours is left."""
+        """End everything, and keep what outlives us: no task, process or connection is left."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
+            self._saving = None
         await self.runner.stop()
+        if self._storage is not None:
+            await self._save(self._storage)
         for target in self.targets.values():
             for backends in (target.pool, target.slow):
                 if backends is not None:
@@ -77,10 +92,12 @@ class Exporter:
                 log.warning("reload_refused", error=str(error))
                 raise
             await self.stop()
+            kept = self.runner.dump()
             self.settings, self.refused, self.loaded_at = settings, None, time.time()
             self.exposition = Exposition(settings.exporter.max_series)
             self.targets = make_targets(settings)
             self.runner = self._make_runner()
+            self.runner.restore(kept)
             await self.start()
             log.info("reloaded", settings_hash=settings_hash(settings))
 
@@ -90,6 +107,28 @@ class Exporter:
         if not only:
             snapshot.samples += self._own_samples()
         return snapshot
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self.counters.restore(state["counters"], KNOWN)
+            self.histograms.restore(state["histograms"], KNOWN)
+            self.runner.restore(state["collectors"])
+
+    async def _save(self, storage: Storage) -> None:
+        state = {
+            "counters": self.counters.dump(),
+            "histograms": self.histograms.dump(),
+            "collectors": self.runner.dump(),
+        }
+        try:
+            await asyncio.to_thread(storage.save, state)
+        except OSError as error:
+            log.warning("storage_failed", error=str(error))
+
+    async def _save_often(self, storage: Storage) -> None:
+        while True:
+            await asyncio.sleep(self.settings.exporter.evidence_block)
+            await self._save(storage)
 
     def _own_samples(self) -> list[Sample]:
         config = (

@@ -20,6 +20,7 @@ from phasegate.contract.settings_load import find_config, load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.http import make_application
 from phasegate.exporter.logs import LEVELS, configure_logs
+from phasegate.exporter.storage import Storage
 from phasegate.exporter.webauth import protect
 from phasegate.exporter.webfile import WebFile
 
@@ -52,6 +53,12 @@ Exit codes:
     help="TLS and basic authentication, in the format of the Prometheus exporter-toolkit.",
 )
 @click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Allow POST /-/reload.")
+@click.option(
+    "--storage.path",
+    "storage",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder in which counters and evidence survive a restart.",
+)
 @click.option("--log.level", "level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.option(
     "--log.format",
@@ -69,6 +76,7 @@ def exporter(
     path: str,
     web_config: Path | None,
     lifecycle: bool,
+    storage: Path | None,
     level: str,
     style: str,
     once: bool,
@@ -83,7 +91,8 @@ def exporter(
         sys.exit(asyncio.run(_once(load)))
     else:
         web_file = WebFile(web_config) if web_config else None
-        asyncio.run(_serve(load, parse_address(address), path, web_file, lifecycle=lifecycle))
+        made = partial(Exporter, load, open_storage(storage) if storage else None)
+        asyncio.run(_serve(made, parse_address(address), path, web_file, lifecycle=lifecycle))
 
 
 def parse_address(address: str) -> tuple[str | None, int]:
@@ -93,6 +102,15 @@ def parse_address(address: str) -> tuple[str | None, int]:
         message = f"found {address!r}, expected host:port, for example 127.0.0.1:9899"
         raise click.BadParameter(message, param_hint="--web.listen-address")
     return host.strip("[]") or None, int(port)
+
+
+def open_storage(directory: Path) -> Storage:
+    """The folder of `--storage.path`; a ClickException where nothing can be kept there."""
+    try:
+        return Storage(directory)
+    except OSError as error:
+        reason = f"{directory}: {error.strerror}; expected a folder that can be written to"
+        raise click.BadParameter(reason, param_hint="--storage.path") from error
 
 
 def _check(settings: Settings, web_config: Path | None) -> None:
@@ -115,7 +133,7 @@ async def _once(load: partial[Settings]) -> int:
 
 
 async def _serve(
-    load: partial[Settings],
+    make: partial[Exporter],
     address: tuple[str | None, int],
     path: str,
     web_file: WebFile | None,
@@ -123,7 +141,7 @@ async def _serve(
     lifecycle: bool,
 ) -> None:
     host, port = address
-    served = Exporter(load)
+    served = make()
     application = make_application(served, telemetry_path=path, lifecycle=lifecycle)
     if web_file:
         protect(application, web_file.current)

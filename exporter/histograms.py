@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from phasegate.contract.model import Distribution, Metric, Sample
 
@@ -35,6 +36,20 @@ class Histograms:
             state = self._states[metric, labels] = _State([0] * (len(self.edges) + 1))
         state.counts[bisect_left(self.edges, value)] += 1
         state.total += value
+
+    def dump(self) -> dict[str, Any]:
+        """The whole as plain data."""
+        rows = [(m.name, labels, s.counts, s.total) for (m, labels), s in self._states.items()]
+        return {"edges": self.edges, "rows": rows}
+
+    def restore(self, data: Mapping[str, Any], known: Mapping[str, Metric]) -> None:
+        """Take back what `dump` gave, if the edges are still the same."""
+        if tuple(data["edges"]) != self.edges:
+            return
+        for name, labels, counts, total in data["rows"]:
+            metric = known.get(name)
+            if metric is not None and len(labels) == len(metric.labels):
+                self._states[metric, tuple(labels)] = _State(list(counts), total)
 
     def samples(self, metrics: Iterable[Metric]) -> list[Sample]:
         """What is to be exposed of these metrics."""

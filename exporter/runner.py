@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -45,6 +46,12 @@ class Collector:
     def kept(self) -> Sequence[Sample]:
         """Counters and histograms: exposed also while `collect` fails."""
         return ()
+
+    def dump(self) -> Any:
+        """What must outlive a reload or a restart, as plain data; None for nothing."""
+
+    def restore(self, data: Any) -> None:
+        """Take back what `dump` gave, before the first `collect`."""
 
     def missed(self) -> None:
         """Told after each run that failed or came too late."""
@@ -108,6 +115,17 @@ class Runner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(c.stop() for c in self.collectors.values()), return_exceptions=True)
+
+    def dump(self) -> dict[str, Any]:
+        """What each collector wants kept, by its name."""
+        kept = {name: collector.dump() for name, collector in self.collectors.items()}
+        return {name: data for name, data in kept.items() if data is not None}
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Hand each collector what it wanted kept."""
+        for name, data in kept.items():
+            if name in self.collectors:
+                self.collectors[name].restore(data)
 
     async def run(self, timeout: float, only: frozenset[str] = frozenset()) -> Snapshot:
         """One scrape: at most `timeout` seconds, then with whatever has come in.
