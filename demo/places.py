@@ -31,7 +31,10 @@ CACHE_PREFIX = "perm:"
 CONNECT_SECONDS = 5
 SCAN_COUNT = 500
 CREATE_DATABASE = SQL("CREATE DATABASE {}")
-DROP_DATABASE = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+# Without FORCE first: it may not end autovacuum's workers for a role that is no superuser, while
+# the plain form waits for them to give way.
+DROP_DATABASE = SQL("DROP DATABASE IF EXISTS {}")
+DROP_DATABASE_IN_USE = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 DROP_ROLE = SQL("DROP ROLE IF EXISTS {}")
 
 
@@ -70,7 +73,7 @@ async def open_database(environ: Mapping[str, str]) -> AsyncIterator[DatabasePla
             what = f"database {name}, made for this demo on the server of DATABASE_URL"
             # Before they are made: an interrupt may come while the server makes them.
             stack.push_async_callback(_remove, admin, DROP_ROLE, f"{name}_exporter")
-            stack.push_async_callback(_remove, admin, DROP_DATABASE, name)
+            stack.push_async_callback(_remove_database, admin, name)
         try:
             await _execute(admin, CREATE_DATABASE, name)
         except psycopg.errors.InsufficientPrivilege:
@@ -136,6 +139,15 @@ async def _make_exporter_role(admin: AsyncConnection[Any], name: str) -> Role | 
 
 async def _execute(connection: AsyncConnection[Any], statement: SQL, name: str) -> None:
     await connection.execute(statement.format(Identifier(name)))
+
+
+async def _remove_database(connection: AsyncConnection[Any], name: str) -> None:
+    try:
+        await _execute(connection, DROP_DATABASE, name)
+    except psycopg.errors.ObjectInUse:
+        await _remove(connection, DROP_DATABASE_IN_USE, name)
+    except psycopg.Error as error:
+        raise WorkFailed(f"{name} is left on the server, drop it by hand: {error}") from error
 
 
 async def _remove(connection: AsyncConnection[Any], statement: SQL, name: str) -> None:
