@@ -175,6 +175,8 @@ def make_targets(settings: Settings) -> dict[str, Target]:
         source = _conninfo(replica, name)
         shared = Backends(source, 1, limit)
         targets[name] = Target(name, "replica", conninfo=source, pool=shared, slow=shared)
+    if settings.cache is not None:
+        targets["cache"] = Target("cache", "cache")
     return targets
 
 
