@@ -17,6 +17,7 @@ from phasegate.contract.errors import PhasegateError
 COMMANDS = {
     "demo": "phasegate.demo.command:demo",
     "exporter": "phasegate.exporter.command:exporter",
+    "init": "phasegate.operate.command:init",
 }
 OUR_BUG = 70
 

@@ -1,0 +1,107 @@
+"""When the integer keys run out: how much of their range is used, and how fast it is going.
+
+A sequence is asked where the role may read it, for it costs no scan; else the highest key is, by
+one jump into its index. So that those jumps do not drown the scans by which one sees whether the
+integer is still read, this runs once a minute and not at every scrape.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from phasegate.contract import metrics
+from phasegate.contract.model import Sample
+from phasegate.contract.names import ColumnName, TableName
+from phasegate.exporter.backends import Session
+from phasegate.exporter.queries import load_queries
+from phasegate.exporter.runner import Collector
+from phasegate.exporter.tables import named_tables, table_parameters
+from phasegate.exporter.targets import Target
+from phasegate.exporter.wiring import Wiring
+
+QUERIES = load_queries("key_overflow")
+
+INTERVAL_SECONDS = 60.0
+WINDOW_SECONDS = 86_400.0
+SHORTEST_SPAN_SECONDS = 50.0
+
+
+class Growth:
+    """What one key was at each look of the last day. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def observe(self, now: float, value: int) -> None:
+        """Remember a look; a value that fell (a sequence set back) begins anew."""
+        if self._seen and value < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((now, value))
+        while now - self._seen[0][0] > WINDOW_SECONDS:
+            self._seen.popleft()
+
+    def seconds_until(self, highest: int) -> float | None:
+        """Time to `highest` at the rate seen; infinite where it stood still, None too early."""
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        if last >= highest:
+            return 0.0
+        if ended - began < SHORTEST_SPAN_SECONDS:
+            return None
+        rate = (last - first) / (ended - began)
+        return (highest - last) / rate if rate > 0 else math.inf
+
+
+class KeyOverflow(Collector):
+    """The integer keys on the primary."""
+
+    name = "key_overflow"
+    interval = INTERVAL_SECONDS
+
+    def __init__(self, target: Target, tables: Sequence[TableName]) -> None:
+        self.target = self._database = target
+        self._named = table_parameters(tables)
+        self._growth: dict[tuple[ColumnName, int | None], Growth] = {}
+
+    async def collect(self, timeout: float) -> Sequence[Sample]:
+        samples: list[Sample] = []
+        seen: dict[tuple[ColumnName, int | None], Growth] = {}
+        async with self._database.fast.session(self.name, timeout) as session:
+            columns = await session.rows(QUERIES["columns"].sql, self._named)
+            for schema, table, name, highest, sequence, readable in columns:
+                if sequence is None and not readable:
+                    continue
+                column = ColumnName(schema, table, name)
+                value = await fetch_value(session, column, sequence)
+                # Sequence and highest key differ: a change from one to the other begins anew.
+                source = column, sequence
+                growth = seen[source] = self._growth.get(source, Growth())
+                growth.observe(time.monotonic(), value)
+                samples.append(metrics.KEY_USED(max(0.0, value / highest), *column))
+                until = growth.seconds_until(highest)
+                if until is not None:
+                    samples.append(metrics.KEY_OVERFLOW(until, *column))
+        self._growth = seen
+        return samples
+
+
+async def fetch_value(session: Session, column: ColumnName, sequence: int | None) -> int:
+    """The last value that the sequence gave, else the highest key in the table; 0 for none."""
+    if sequence is not None:
+        [(value,)] = await session.rows(QUERIES["sequence"].sql, {"sequence": sequence})
+        return int(value)
+    query = sql.SQL(QUERIES["highest"].sql).format(
+        table=sql.Identifier(column.schema, column.table), column=sql.Identifier(column.column)
+    )
+    [(value,)] = await session.rows(query)
+    return int(value)
+
+
+def build(wiring: Wiring) -> list[Collector]:
+    """The one collector, where tables are configured."""
+    tables = named_tables(wiring.settings)
+    return [KeyOverflow(wiring.database, tables)] if tables else []

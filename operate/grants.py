@@ -1,0 +1,212 @@
+"""The SQL of the three roles: who measures, who judges and who migrates, each with the least.
+
+The script is run by whoever may grant, in the database itself, and again whenever tables, columns
+or partitions were added: it grants on what is there, by looking in the catalog, since before the
+migration the UUID columns are not. Nothing in it revokes, and nothing changes data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from phasegate.contract.names import TableName
+from phasegate.contract.settings import Settings
+
+EXPORTER, VALIDATOR, MIGRATOR = "phasegate_exporter", "phasegate_validator", "phasegate_migrator"
+
+_HEAD = """\
+-- The roles of Phasegate. As a role that may grant, in the database that is measured:
+--   psql -v ON_ERROR_STOP=1 -d <database> -f grants.sql
+-- Again after each change of the schema: columns and partitions have grants of their own.
+-- Give each role its password with \\password, or let it in by certificate or peer.
+-- Before PostgreSQL 15 everyone may create tables in schema public, these roles too, until:
+--   REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+BEGIN;
+SET LOCAL search_path = pg_catalog, pg_temp;
+"""
+
+_ROLES = """
+DO {body};
+"""
+
+_ROLES_BODY = """
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY[
+        {roles}
+    ] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN', role);
+        END IF;
+        EXECUTE format('GRANT pg_monitor TO %I', role);
+        EXECUTE format(
+            'GRANT CONNECT ON DATABASE %I TO %I', current_database(), role
+        );
+    END LOOP;
+END
+"""
+
+_EXPORTER = """
+-- phasegate_exporter measures: it reads statistics, and of the tables only the columns below.
+ALTER ROLE {exporter} SET default_transaction_read_only = on;
+DO {body};
+"""
+
+_EXPORTER_BODY = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        -- An empty attribute stands for the primary key.
+        WITH RECURSIVE probed (schema, name, attribute) AS (VALUES
+{probed}
+        ),
+        tree (oid, attribute) AS (
+            SELECT c.oid, p.attribute
+            FROM probed AS p
+            JOIN pg_namespace AS n ON n.nspname = p.schema
+            JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = p.name
+            WHERE c.relkind IN ('r', 'p')
+            UNION
+            SELECT i.inhrelid, t.attribute
+            FROM tree AS t
+            JOIN pg_inherits AS i ON i.inhparent = t.oid
+        )
+        SELECT
+            n.nspname, c.relname, c.oid, c.relrowsecurity AS guarded,
+            string_agg(DISTINCT quote_ident(a.attname), ', ') AS columns
+        FROM tree AS t
+        JOIN pg_class AS c ON c.oid = t.oid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_index AS k ON k.indrelid = c.oid AND k.indisprimary
+        JOIN pg_attribute AS a
+            ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND (a.attname = t.attribute OR t.attribute = '' AND a.attnum = ANY (k.indkey))
+        GROUP BY n.nspname, c.relname, c.oid, c.relrowsecurity
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO {exporter}', found.nspname);
+        EXECUTE format(
+            'GRANT SELECT (%s) ON TABLE %I.%I TO {exporter}',
+            found.columns, found.nspname, found.relname
+        );
+        IF found.guarded THEN
+            RAISE WARNING '%.% has row security: only a role with BYPASSRLS can count its rows',
+                found.nspname, found.relname;
+        END IF;
+    END LOOP;
+    FOR found IN
+        -- How far a key has come, without a scan of its index.
+        SELECT DISTINCT q.relnamespace::regnamespace AS schema, q.relname
+        FROM (VALUES
+{named}
+        ) AS named (schema, name)
+        JOIN pg_namespace AS n ON n.nspname = named.schema
+        JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = named.name
+        JOIN pg_depend AS d
+            ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+            AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+        JOIN pg_class AS q ON q.oid = d.objid AND q.relkind = 'S'
+    LOOP
+        EXECUTE format(
+            'GRANT SELECT ON SEQUENCE %s.%I TO {exporter}', found.schema, found.relname
+        );
+    END LOOP;
+END
+"""
+
+_LOOKUP = """
+-- The lookup {query_type} reads more; grant {exporter} SELECT on what it names:
+{sql}
+"""
+
+_MIGRATOR = """
+-- phasegate_migrator changes the tables, so it becomes a member of the roles that own them; its own
+-- records stand in schema phasegate, where the other two may read.
+DO {body};
+"""
+
+_MIGRATOR_BODY = """
+DECLARE
+    found record;
+BEGIN
+    EXECUTE format(
+        'GRANT CREATE ON DATABASE %I TO {migrator}', current_database()
+    );
+    FOR found IN
+        SELECT DISTINCT n.nspname, c.relname, r.rolname, r.rolsuper
+        FROM (VALUES
+{named}
+        ) AS named (schema, name)
+        JOIN pg_namespace AS n ON n.nspname = named.schema
+        JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = named.name
+        JOIN pg_roles AS r ON r.oid = c.relowner
+    LOOP
+        EXECUTE format(
+            'GRANT USAGE, CREATE ON SCHEMA %I TO {migrator}', found.nspname
+        );
+        IF found.rolsuper THEN
+            RAISE WARNING '%.% is owned by the superuser %: give it another owner first, '
+                'since a member of % could do everything',
+                found.nspname, found.relname, found.rolname, found.rolname;
+        ELSIF found.rolname <> '{migrator}' THEN
+            EXECUTE format('GRANT %I TO {migrator}', found.rolname);
+        END IF;
+    END LOOP;
+    CREATE SCHEMA IF NOT EXISTS phasegate;
+    GRANT ALL ON SCHEMA phasegate TO {migrator};
+    GRANT USAGE ON SCHEMA phasegate TO {exporter}, {validator};
+    GRANT SELECT ON ALL TABLES IN SCHEMA phasegate TO {exporter}, {validator};
+END
+"""
+
+
+def probed_columns(settings: Settings) -> list[tuple[str, str, str]]:
+    """Schema, table and column of all that the exporter reads; '' stands for the primary key."""
+    found: list[tuple[str, str, str]] = []
+    for table in settings.tables:
+        found += [(*table.name, ""), (*table.name, table.uuid_column)]
+    found += [(p.schema, p.table, p.column) for p in (e.parameter for e in settings.lookups)]
+    if settings.audit is not None:
+        audit = settings.audit
+        columns = ["", audit.time_column, audit.category_column]
+        found += [(*audit.table, column) for column in columns if column is not None]
+        found += [(*watch.table, "") for watch in audit.watch]
+    return list(dict.fromkeys(found))
+
+
+def render_grants(settings: Settings) -> str:
+    """One script in one transaction; safe to run again."""
+    names = {"exporter": EXPORTER, "validator": VALIDATOR, "migrator": MIGRATOR}
+    probed = probed_columns(settings)
+    tables = list(dict.fromkeys(TableName(schema, table) for schema, table, _ in probed))
+    roles = _literals(names.values())
+    parts = [_HEAD, _ROLES.format(body=_dollar_quoted(_ROLES_BODY.format(roles=roles)))]
+    if probed:
+        named = _rows(tables)
+        measured = _EXPORTER_BODY.format(probed=_rows(probed), named=named, **names)
+        parts.append(_EXPORTER.format(body=_dollar_quoted(measured), **names))
+        for lookup in settings.lookups:
+            text = "\n".join(f"--   {line}" for line in lookup.sql.splitlines())
+            parts.append(_LOOKUP.format(query_type=lookup.query_type, sql=text, **names))
+        moved = _MIGRATOR_BODY.format(named=named, **names)
+        parts.append(_MIGRATOR.format(body=_dollar_quoted(moved)))
+    return "".join([*parts, "COMMIT;\n"])
+
+
+def _rows(rows: Iterable[tuple[str, ...]]) -> str:
+    return ",\n".join(f"            ({_literals(row)})" for row in rows)
+
+
+def _literals(values: Iterable[str]) -> str:
+    return ", ".join(sql.Literal(value).as_string().strip() for value in values)
+
+
+def _dollar_quoted(body: str) -> str:
+    """The body between tags that do not occur in it, whatever the tables are called."""
+    tag = "$grants$"
+    while tag in body:
+        tag = f"${tag.strip('$')}_$"
+    return f"{tag}{body}{tag}"
