@@ -51,12 +51,13 @@ class KeyScans(Collector):
         now: dict[Source, int] = {tuple(source): counted for _, *source, counted in rows}
         first_look, moved = self._epoch is None, epoch != self._epoch
         fell = any(counted < self._last.get(source, 0) for source, counted in now.items())
-        if moved:
-            # All of them began anew. Both signs are needed: one can reset the moments alone.
+        if moved and fell:
+            # A crash: all of them began anew. Both signs are needed, since the statistics are kept
+            # over an orderly restart, and the moments can be reset alone.
             self._last = {}
         for source, counted in now.items():
-            # After the first look, what was not there is new and began at 0; so did what fell
-            # (the statistics of one table alone were reset).
+            # After the first look, what was not there is new and began at 0; so did what fell,
+            # by a reset of one table or of the whole database.
             before = counted if first_look else self._last.get(source, 0)
             risen = counted - before if counted >= before else counted
             kind, *labels, _ = source

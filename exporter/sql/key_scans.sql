@@ -39,18 +39,16 @@ keys AS (
         )
 ),
 
--- In the same statement as the counters: a later look could belong to their next life.
+-- In the same statement as the counters: a later look could belong to their next life. Not the
+-- database's own moment of reset, which a reset of one table moves too.
 epoch AS (
     SELECT
         concat_ws(
             '/',
             pg_postmaster_start_time(),
-            pg_stat_get_db_stat_reset_time(d.oid),
             -- A crash discards the statistics without moving the postmaster's start; this it moves.
             pg_stat_get_bgwriter_stat_reset_time()
         ) AS epoch
-    FROM pg_database AS d
-    WHERE d.datname = current_database()
 ),
 
 foreign_keys AS (

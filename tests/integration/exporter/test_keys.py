@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from phasegate.contract import metrics
+from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
+from phasegate.servers.postgres import PostgresServer
+from tests.conftest import SETTINGS
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import labels_of, value_of
 from tests.integration.exporter.conftest import StartExporter
@@ -72,10 +76,18 @@ def scans(snapshot: Snapshot, labels: tuple[str, ...]) -> float:
 
 
 def read_by_id(database: Database, times: int) -> None:
+    read(database, times, "id = 7")
+
+
+def read_by_uuid(database: Database, times: int) -> None:
+    read(database, times, "uuid = '00000000-0000-4000-8000-000000000000'")
+
+
+def read(database: Database, times: int, condition: str) -> None:
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         connection.execute("SET enable_seqscan = off")
         for _ in range(times):
-            connection.execute("SELECT name FROM users WHERE id = 7", prepare=False)
+            connection.execute(f"SELECT name FROM users WHERE {condition}", prepare=False)
 
 
 async def settled(exporter: Exporter) -> Snapshot:
@@ -112,15 +124,43 @@ async def test_a_reset_of_one_index_or_of_something_else_is_no_spike_and_no_loss
     before = await settled(exporter)
     base, base_uuid = scans(before, USERS_ID), scans(before, USERS_UUID)
     read_by_id(database, 20)
-    await until(exporter, lambda s: scans(s, USERS_ID) == base + 20)
+    read_by_uuid(database, 40)
+    counted = (base + 20, base_uuid + 40)
+    await until(exporter, lambda s: (scans(s, USERS_ID), scans(s, USERS_UUID)) == counted)
     # Moves the moment by which a crash is known, and no counter of an index.
     database.execute("SELECT pg_stat_reset_shared('bgwriter')")
     found = await settled(exporter)
-    assert scans(found, USERS_ID) == base + 20
+    assert (scans(found, USERS_ID), scans(found, USERS_UUID)) == counted
+    # Moves the database's own moment of reset.
     database.execute("SELECT pg_stat_reset_single_table_counters('users_pkey'::regclass)")
     read_by_id(database, 10)
     found = await until(exporter, lambda s: scans(s, USERS_ID) == base + 30)
-    assert scans(found, USERS_UUID) == base_uuid
+    assert scans(found, USERS_UUID) == base_uuid + 40
+
+
+async def test_a_crash_discards_the_statistics_and_costs_no_scan(tmp_path: Path) -> None:
+    with PostgresServer(18, settings=SETTINGS) as server:
+        database = Database(server, "postgres")
+        database.execute(TABLES)
+        file = tmp_path / "phasegate.yaml"
+        file.write_text(CONFIG)
+        exporter = Exporter(lambda: load_settings(file, {"DATABASE_URL": server.conninfo()}))
+        try:
+            before = await settled(exporter)
+            base, base_uuid = scans(before, USERS_ID), scans(before, USERS_UUID)
+            read_by_id(database, 20)
+            read_by_uuid(database, 40)
+            counted = (base + 20, base_uuid + 40)
+            await until(exporter, lambda s: (scans(s, USERS_ID), scans(s, USERS_UUID)) == counted)
+            server.kill_postmaster()
+            server.start()
+            # One stays below what it was, the other is beyond it before anybody looks.
+            read_by_id(database, 10)
+            read_by_uuid(database, 90)
+            counted = (base + 30, base_uuid + 130)
+            await until(exporter, lambda s: (scans(s, USERS_ID), scans(s, USERS_UUID)) == counted)
+        finally:
+            await exporter.stop()
 
 
 async def test_the_scans_of_a_foreign_key_are_bounded(
