@@ -29,8 +29,10 @@ from phasegate.contract.settings_describe import settings_hash
 from phasegate.exporter.backends import Backends, Conninfo
 from phasegate.exporter.collectors import build_collectors
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.evidence import EvidenceStore, source_of
 from phasegate.exporter.exposition import Exposition
 from phasegate.exporter.histograms import Histograms
+from phasegate.exporter.observations import record_observations
 from phasegate.exporter.runner import Runner, Snapshot
 from phasegate.exporter.storage import Storage
 from phasegate.exporter.targets import Target
@@ -52,6 +54,7 @@ class Exporter:
         self.settings = load()
         self.counters = Counters()
         self.histograms = Histograms()
+        self.evidence = EvidenceStore()
         self.exposition = Exposition(self.settings.exporter.max_series)
         self.loaded_at = time.time()
         self.refused: ConfigError | None = None
@@ -59,21 +62,25 @@ class Exporter:
         self.runner = self._make_runner()
         self._reloading = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self._last_run = time.monotonic()
         if storage is not None:
             self._restore(storage.load())
 
     async def start(self) -> None:
         """Begin what runs between scrapes."""
         await self.runner.start()
+        self._pulse = asyncio.create_task(self._run_often())
         if self._storage is not None:
             self._saving = asyncio.create_task(self._save_often(self._storage))
 
     async def stop(self) -> None:
         """End everything, and keep what outlives us: no task, process or connection is left."""
-        if self._saving is not None:
-            self._saving.cancel()
-            await asyncio.gather(self._saving, return_exceptions=True)
-            self._saving = None
+        for task in (self._saving, self._pulse):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._saving = self._pulse = None
         await self.runner.stop()
         if self._storage is not None:
             await self._save(self._storage)
@@ -103,7 +110,13 @@ class Exporter:
 
     async def scrape(self, timeout_seconds: float, only: frozenset[str]) -> Snapshot:
         """One run of the collectors, with what the exporter says of itself."""
-        snapshot = await self.runner.run(timeout_seconds, only)
+        if not only:
+            self._last_run = time.monotonic()
+        before = {name: source_of(target).identity for name, target in self.targets.items()}
+        runner = self.runner
+        snapshot = await runner.run(timeout_seconds, only)
+        if runner is self.runner:  # a reload forgot what the settings before it measured
+            record_observations(self.evidence, snapshot, self.targets, before)
         if not only:
             snapshot.samples += self._own_samples()
         return snapshot
@@ -113,12 +126,15 @@ class Exporter:
             self.counters.restore(state["counters"], KNOWN)
             self.histograms.restore(state["histograms"], KNOWN)
             self.runner.restore(state["collectors"])
+            if "evidence" in state:
+                self.evidence.restore(state["evidence"])
 
     async def _save(self, storage: Storage) -> None:
         state = {
             "counters": self.counters.dump(),
             "histograms": self.histograms.dump(),
             "collectors": self.runner.dump(),
+            "evidence": self.evidence.dump(),
         }
         try:
             await asyncio.to_thread(storage.save, state)
@@ -129,6 +145,16 @@ class Exporter:
         while True:
             await asyncio.sleep(self.settings.exporter.evidence_block)
             await self._save(storage)
+
+    async def _run_often(self) -> None:
+        """Evidence must not depend on somebody's scrapes: at least one run in each block."""
+        while True:
+            length = self.settings.exporter.evidence_block
+            rest = self._last_run + length - time.monotonic()
+            if rest > 0:
+                await asyncio.sleep(rest)
+            else:
+                await self.scrape(min(length, self.settings.exporter.collect_timeout), frozenset())
 
     def _own_samples(self) -> list[Sample]:
         config = (
@@ -144,8 +170,10 @@ class Exporter:
         return [build, *config, *limits]
 
     def _make_runner(self) -> Runner:
-        self.histograms.use_edges(latency_edges(self.settings))
-        wiring = Wiring(self.settings, self.targets, self.counters, self.histograms)
+        edges = latency_edges(self.settings)
+        self.histograms.use_edges(edges)
+        self.evidence.use(self.settings, edges)
+        wiring = Wiring(self.settings, self.targets, self.counters, self.histograms, self.evidence)
         return Runner(build_collectors(wiring), self.counters, redactor)
 
 

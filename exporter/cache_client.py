@@ -5,17 +5,35 @@ redis-py retries by default; a refused connection would then cost a scrape its d
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from phasegate.contract.cache_address import CacheAddress
-from phasegate.contract.errors import CollectError
+from phasegate.contract.errors import CollectError, SourceError, SourceTimeout
 
 NAME = "phasegate-exporter"
+
+REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.AuthenticationError, "authentication"),
+    (exceptions.AuthenticationWrongNumberOfArgsError, "authentication"),
+    (exceptions.AuthorizationError, "authentication"),
+    (exceptions.NoPermissionError, "privilege"),
+    (exceptions.BusyLoadingError, "loading"),
+    (exceptions.TimeoutError, "timeout"),
+    (TimeoutError, "timeout"),
+    (SourceTimeout, "timeout"),
+    (exceptions.ConnectionError, "unreachable"),
+    (OSError, "unreachable"),
+    (exceptions.RedisError, "cache_error"),
+    (SourceError, "secret"),
+)
 
 
 def open_cache(address: CacheAddress, timeout_seconds: float) -> Redis:
@@ -49,3 +67,22 @@ def open_cache(address: CacheAddress, timeout_seconds: float) -> Redis:
             raise CollectError("cache", "unsupported", "a cluster is not measured in this release")
     [(host, port)] = address.hosts
     return Redis(host=host, port=port, **options)
+
+
+async def close_cache(client: Redis) -> None:
+    """Close the client, and the sentinels that it asked."""
+    await client.aclose()
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+@asynccontextmanager
+async def told_apart(collector: str) -> AsyncIterator[None]:
+    """Errors of the cache and of its configured secret as CollectError, each by its reason."""
+    try:
+        yield
+    except tuple(kind for kind, _ in REASONS) as error:
+        reason = next(word for kind, word in REASONS if isinstance(error, kind))
+        raise CollectError(collector, reason, str(error)) from error

@@ -14,9 +14,13 @@ import re
 from aiohttp import web
 
 from phasegate.contract.errors import ConfigError
+from phasegate.contract.evidence import EVIDENCE_PATH
 from phasegate.contract.settings_describe import describe_settings
 from phasegate.exporter.app import Exporter
+from phasegate.exporter.collectors.latency import Latency
+from phasegate.exporter.evidence_page import answer_evidence
 from phasegate.exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE
+from phasegate.exporter.page import render_page
 
 EXPORTER = web.AppKey("exporter", Exporter)
 GZIP_LEVEL = 1
@@ -32,9 +36,12 @@ def make_application(
     application = web.Application()
     application[EXPORTER] = exporter
     application.router.add_get(telemetry_path, metrics_page)
+    application.router.add_get("/", landing_page)
+    application.router.add_get("/debug/probes", probes_page)
     application.router.add_get("/-/healthy", healthy)
     application.router.add_get("/-/ready", healthy)
     application.router.add_get("/config", config_page)
+    application.router.add_get(EVIDENCE_PATH, evidence_page)
     if lifecycle:
         application.router.add_post("/-/reload", reload)
     else:
@@ -91,6 +98,26 @@ def scrape_timeout(request: web.Request, exporter: Exporter) -> float:
     return max(LEAST_SECONDS, stated - offset)
 
 
+async def landing_page(request: web.Request) -> web.Response:
+    """The state of everything at the last run, for a person."""
+    exporter = request.app[EXPORTER]
+    statuses, kept = exporter.runner.last()
+    text = render_page(exporter.settings, exporter.targets.values(), statuses, kept)
+    return web.Response(text=text, content_type="text/html")
+
+
+async def probes_page(request: web.Request) -> web.Response:
+    """The last hundred events of each probe, oldest first, as JSON; after `since` where given."""
+    try:
+        since = float(request.query.get("since", "0"))
+    except ValueError:
+        return web.Response(status=400, text="since: expected Unix seconds\n")
+    collectors = request.app[EXPORTER].runner.collectors.values()
+    recent = {c.name: c.recent for c in collectors if isinstance(c, Latency)}
+    found = {name: [e for e in events if e["t"] > since] for name, events in recent.items()}
+    return web.json_response(found)
+
+
 async def healthy(_: web.Request) -> web.Response:
     """The process serves requests."""
     return web.Response(text="OK\n")
@@ -99,6 +126,11 @@ async def healthy(_: web.Request) -> web.Response:
 async def config_page(request: web.Request) -> web.Response:
     """The settings in force, secrets redacted."""
     return web.Response(text=describe_settings(request.app[EXPORTER].settings))
+
+
+async def evidence_page(request: web.Request) -> web.Response:
+    """The counts and values that a judge reads."""
+    return await answer_evidence(request.app[EXPORTER], request)
 
 
 async def reload(request: web.Request) -> web.Response:

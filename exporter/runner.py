@@ -116,6 +116,11 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(c.stop() for c in self.collectors.values()), return_exceptions=True)
 
+    def last(self) -> tuple[list[Status], list[Sample]]:
+        """How each collector fared last, and its counters; measures nothing."""
+        kept = [sample for c in self.collectors.values() for sample in c.kept()]
+        return list(self.statuses.values()), kept
+
     def dump(self) -> dict[str, Any]:
         """What each collector wants kept, by its name."""
         kept = {name: collector.dump() for name, collector in self.collectors.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from phasegate.contract.settings import Settings
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.evidence import EvidenceStore
 from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.targets import Target
 
@@ -18,6 +19,7 @@ class Wiring:
     targets: dict[str, Target]
     counters: Counters
     histograms: Histograms
+    evidence: EvidenceStore
 
     @property
     def database(self) -> Target:

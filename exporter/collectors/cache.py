@@ -8,8 +8,8 @@ TTL and EXISTS would move the very ratio that is measured, so they are never sen
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,17 +21,18 @@ from phasegate.contract.errors import CollectError
 from phasegate.contract.model import Sample
 from phasegate.contract.settings import Application
 from phasegate.contract.settings_connection import Cache
-from phasegate.exporter.application import fetch_application
-from phasegate.exporter.cache_client import open_cache
+from phasegate.exporter.application import CacheCounts, fetch_application
+from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
 from phasegate.exporter.counters import Counters
 from phasegate.exporter.joined import Joined
 from phasegate.exporter.runner import Collector
 from phasegate.exporter.targets import Identity, Target
 from phasegate.exporter.wiring import Wiring
 
-COUNTED = (metrics.CACHE_REQUESTS, metrics.CACHE_HITS, metrics.CACHE_EVICTED)
 SCAN_COUNT = 500
+SIZES_AT_ONCE = 100
 SAMPLED_KEYS = 1_000
+NO_LOOKUPS = CacheCounts(0, 0)
 
 
 class CacheServerState(Collector):
@@ -48,9 +49,10 @@ class CacheServerState(Collector):
         self._limit = wiring.settings.exporter.connect_timeout
         self._joined = Joined()
         self._client: Redis | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
-        async with asyncio.timeout(timeout):
+        async with told_apart(self.name), asyncio.timeout(timeout):
             if self._client is None:
                 address = await asyncio.to_thread(cache_address, self._cache, self._subject.name)
                 self._client = open_cache(address, min(timeout, self._limit))
@@ -62,27 +64,32 @@ class CacheServerState(Collector):
 
     def _count(self, info: Mapping[str, Any]) -> None:
         hits, misses = int(info["keyspace_hits"]), int(info["keyspace_misses"])
+        now, run = time.time(), str(info["run_id"])
+        # The last two betray a reset also where the lookups have overtaken it.
+        shown = (
+            *(hits + misses, hits, int(info["evicted_keys"])),
+            *(int(info["total_commands_processed"]), int(info["total_connections_received"])),
+        )
         gained = self._joined.advance(
-            "server", info["run_id"], (hits + misses, hits, int(info["evicted_keys"]))
+            "server", run, shown, time=now, began=now - int(info["uptime_in_seconds"])
         )
         labels = (self._subject.name, "server")
         self._counters.add(metrics.CACHE_REQUESTS, gained[0], *labels)
         self._counters.add(metrics.CACHE_HITS, gained[1], *labels)
         self._counters.add(metrics.CACHE_EVICTED, gained[2], self._subject.name)
-        # A reset within one run leaves the run's id alone; its moment is not shown, so the epoch
-        # is the run's: the join sees the rest.
         self._subject.identity = Identity(
             system_identifier=self._address,
             timeline=0,
             database=str(self._database),
             role=str(info["role"]),
-            epoch=str(info["run_id"]),
+            # A reset leaves the run's id alone.
+            epoch=f"{run}/{self._joined.restarts('server')}",
+            version_text=str(info.get("valkey_version") or info["redis_version"]),
         )
 
     def _gauges(self, info: Mapping[str, Any]) -> list[Sample]:
         name, identity = self._subject.name, self._subject.identity
         assert identity is not None
-        version = str(info.get("valkey_version") or info["redis_version"])
         server = str(info.get("server_name") or "redis")
         return [
             metrics.TARGET_INFO(
@@ -93,8 +100,8 @@ class CacheServerState(Collector):
                 identity.database,
                 identity.role,
             ),
-            metrics.SOURCE_EPOCH(zlib.crc32(identity.epoch.encode()), name),
-            metrics.CACHE_INFO(1, version, server, identity.role),
+            metrics.SOURCE_EPOCH(identity.epoch_number, name),
+            metrics.CACHE_INFO(1, identity.version_text, server, identity.role),
             metrics.CACHE_CLIENTS(float(info["connected_clients"])),
             metrics.CACHE_MEMORY(float(info["used_memory"])),
             metrics.CACHE_MEMORY_LIMIT(float(info.get("maxmemory", 0))),
@@ -109,11 +116,14 @@ class CacheServerState(Collector):
         # The password may have been rotated, the master moved: the next run connects anew.
         client, self._client = self._client, None
         if client is not None:
-            self._closing = asyncio.get_running_loop().create_task(client.aclose())
+            task = asyncio.create_task(close_cache(client))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     def kept(self) -> Sequence[Sample]:
         up = metrics.UP(float(self._subject.up), self._subject.name)
-        return [up, *self._counters.samples(COUNTED)]
+        evicted = self._counters.samples([metrics.CACHE_EVICTED])
+        return [up, *evicted, *_lookups(self._counters, "server")]
 
     def dump(self) -> Any:
         return self._joined.dump()
@@ -122,9 +132,10 @@ class CacheServerState(Collector):
         self._joined.restore(data)
 
     async def stop(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        client, self._client = self._client, None
+        if client is not None:
+            await close_cache(client)
 
 
 class CacheKeys(Collector):
@@ -141,15 +152,23 @@ class CacheKeys(Collector):
         self.budget = self._scan_seconds + self._limit
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
-        address = await asyncio.to_thread(cache_address, self._cache, "cache")
-        client = open_cache(address, min(timeout, self._limit))
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._scan(client)
-        finally:
-            await client.aclose()
+        async with told_apart(self.name), asyncio.timeout(timeout):
+            address = await asyncio.to_thread(cache_address, self._cache, "cache")
+            client = open_cache(address, min(timeout, self._limit))
+            try:
+                keys = await self._scan(client)
+                sizes = await _fetch_sizes(client, list(keys)[:SAMPLED_KEYS])
+            finally:
+                await close_cache(client)
+        mean, error = estimate(sizes, len(keys))
+        prefix = self._cache.key_pattern.partition("*")[0]
+        return [
+            metrics.CACHE_KEYS(len(keys), prefix),
+            metrics.CACHE_KEYS_BYTES(len(keys) * mean, prefix),
+            metrics.CACHE_KEYS_BYTES_ERROR(error, prefix),
+        ]
 
-    async def _scan(self, client: Redis) -> list[Sample]:
+    async def _scan(self, client: Redis) -> set[str]:
         """SCAN may give a key twice while the table is resized: a set counts them once."""
         pattern = self._cache.key_pattern
         until = time.monotonic() + self._scan_seconds
@@ -158,7 +177,7 @@ class CacheKeys(Collector):
             cursor, page = await client.scan(cursor, match=pattern, count=SCAN_COUNT)
             keys.update(map(str, page))
             if cursor == 0:
-                break
+                return keys
             if time.monotonic() > until:
                 raise CollectError(
                     self.name,
@@ -166,17 +185,34 @@ class CacheKeys(Collector):
                     f"{len(keys)} keys seen in {self._scan_seconds:g} s and more to come; "
                     "raise exporter.cache_scan_budget",
                 )
-        sampled = list(keys)[:SAMPLED_KEYS]
-        sizes = [size for key in sampled if (size := await client.memory_usage(key)) is not None]
-        prefix = pattern.partition("*")[0]
-        mean = sum(sizes) / len(sizes) if sizes else 0.0
-        spread = sum((size - mean) ** 2 for size in sizes) / max(1, len(sizes) - 1)
-        error = len(keys) * (spread / max(1, len(sizes))) ** 0.5 if len(sampled) < len(keys) else 0
-        return [
-            metrics.CACHE_KEYS(len(keys), prefix),
-            metrics.CACHE_KEYS_BYTES(len(keys) * mean, prefix),
-            metrics.CACHE_KEYS_BYTES_ERROR(error, prefix),
-        ]
+
+
+async def _fetch_sizes(client: Redis, keys: Sequence[str]) -> list[int]:
+    """The bytes of each key that is still there."""
+    sizes: list[int | None] = []
+    for start in range(0, len(keys), SIZES_AT_ONCE):
+        pipeline = client.pipeline(transaction=False)
+        for key in keys[start : start + SIZES_AT_ONCE]:
+            pipeline.memory_usage(key)
+        sizes += await pipeline.execute()
+    return [size for size in sizes if size is not None]
+
+
+def estimate(sizes: Sequence[int], keys: int) -> tuple[float, float]:
+    """Mean bytes of a key, and the standard error of the total over `keys` keys.
+
+    The error is 0 where every key was asked.
+    """
+    if not sizes:
+        return 0.0, 0.0
+    unasked = 1 - len(sizes) / keys
+    spread = statistics.variance(sizes) if len(sizes) > 1 else 0.0
+    return statistics.fmean(sizes), keys * (spread * unasked / len(sizes)) ** 0.5
+
+
+def _lookups(counters: Counters, scope: str) -> list[Sample]:
+    counted = counters.samples((metrics.CACHE_REQUESTS, metrics.CACHE_HITS))
+    return [sample for sample in counted if sample.labels[1] == scope]
 
 
 class ApplicationCache(Collector):
@@ -188,21 +224,31 @@ class ApplicationCache(Collector):
         self._application = application
         self._counters = counters
         self._joined = Joined()
+        self._read_before = False
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
         found = await fetch_application(self._application, timeout)
-        for cache, counts in found.caches.items():
+        for cache in sorted({*self._joined.sources, *found.caches}):
+            if self._read_before and cache not in self._joined.sources:
+                self._joined.advance(cache, "", (0, 0))  # its first lookups ever
+            # A restarted application shows a cache only from its first lookup on.
+            counts = found.caches.get(cache, NO_LOOKUPS)
             gained = self._joined.advance(cache, "", (counts.requests, counts.hits))
             labels = (cache, "application")
             self._counters.add(metrics.CACHE_REQUESTS, gained[0], *labels)
             self._counters.add(metrics.CACHE_HITS, gained[1], *labels)
+        self._read_before = True
         return ()
+
+    def kept(self) -> Sequence[Sample]:
+        return _lookups(self._counters, "application")
 
     def dump(self) -> Any:
         return self._joined.dump()
 
     def restore(self, data: Any) -> None:
         self._joined.restore(data)
+        self._read_before = bool(data)
 
 
 def build(wiring: Wiring) -> list[Collector]:

@@ -15,6 +15,7 @@ from phasegate.contract.model import Sample
 from phasegate.contract.settings import Settings
 from phasegate.exporter.backends import Conninfo
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.evidence import EvidenceStore
 from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.lookups import Catalog, Column, Plan, plan_lookups, wanted_tables
 from phasegate.exporter.prober import Prober
@@ -37,6 +38,7 @@ class Latency(Collector):
         self._settings: Settings = wiring.settings
         self._counters: Counters = wiring.counters
         self._histograms: Histograms = wiring.histograms
+        self._evidence: EvidenceStore = wiring.evidence
         self._conninfo = conninfo
         self._plan: Plan | None = None
         self._flat: list[tuple[str, str, str]] = []
@@ -117,6 +119,8 @@ class Latency(Collector):
 
     def _receive(self, event: dict[str, Any]) -> None:
         labels, name = self._flat[event["l"]], self._database.name
+        self._evidence.probe(self._database, labels, event)
+        # Events by the page's names: `t` Unix time, then `s` seconds, `f` class or `k` reason.
         self.recent.append(
             dict(zip(("query_type", "schema", "table"), labels, strict=True)) | event
         )

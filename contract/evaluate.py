@@ -1,0 +1,145 @@
+"""Judges the exact criteria: a measured value against a limit. Pure.
+
+Only whole, fresh, finite and uncontradicted evidence passes. One value on the bad side fails the
+criterion whatever else is missing; anything short of both is inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from phasegate.contract.criteria import CRITERIA, Direction, thresholds
+from phasegate.contract.errors import ContractError
+from phasegate.contract.model import Judgement, Observation, Verdict
+from phasegate.contract.settings import Settings
+
+CLOCK_SKEW_SECONDS = 5.0
+SHOWN = 5
+
+
+class Limit(NamedTuple):
+    """A value is bad on the side of `direction`; exactly at `value` it still passes."""
+
+    direction: Direction
+    value: float
+
+    def admits(self, value: float) -> bool:
+        """Whether the value is on the good side; NaN never is."""
+        if self.direction is Direction.ABOVE:
+            return value <= self.value
+        return value >= self.value
+
+
+STATES: dict[str, Limit] = {
+    "health": Limit(Direction.BELOW, 1),
+    "uuid_missing": Limit(Direction.ABOVE, 0),
+    "indexes_valid": Limit(Direction.ABOVE, 0),
+    "constraints_validated": Limit(Direction.ABOVE, 0),
+}
+"""Criteria without a threshold that anybody could set: the one state that passes."""
+
+REMEDIES: dict[str, str] = {
+    "health": "see the checks on the exporter's page and restore what does not answer",
+    "uuid_missing": "populate the UUIDs, and see that new rows get one",
+    "indexes_valid": "drop the invalid indexes and build them again (REINDEX CONCURRENTLY)",
+    "constraints_validated": "run ALTER TABLE … VALIDATE CONSTRAINT for each",
+    "audit_partition_size": "use a shorter interval of partitions, or detach what is past use",
+    "audit_partition_runway": "create the partitions ahead (audit.premake)",
+}
+WAIT = "let the exporter measure it (collectors on its page tell why one fails), then judge again"
+
+
+def exact_limit(settings: Settings, criterion: str) -> Limit:
+    """The limit of passing: the warning threshold in force, or the one state that passes."""
+    if criterion in STATES:
+        return STATES[criterion]
+    return Limit(CRITERIA[criterion].direction, thresholds(settings, criterion)["warning"])
+
+
+def evaluate_exact(
+    criterion: str,
+    observations: Iterable[Observation],
+    now: float,
+    limits: Limit,
+    max_age: float,
+    *,
+    expected: frozenset[str] = frozenset(),
+) -> Judgement:
+    """The verdict of `criterion` at `now` (Unix seconds).
+
+    Observations of other criteria are ignored; one older than `max_age` seconds is stale.
+    `expected` names subjects that must have been measured; without any, one at least must be.
+    """
+    if not math.isfinite(limits.value):
+        raise ContractError(criterion, f"limit {limits.value} decides nothing")
+    by_subject: dict[tuple[str, str], list[Observation]] = defaultdict(list)
+    for one in observations:
+        if one.criterion == criterion:
+            by_subject[one.target, one.subject].append(one)
+    decided: list[Observation] = []
+    doubts = [f"{s}: not measured" for s in sorted(expected - {s for _, s in by_subject})]
+    for (_, subject), found in sorted(by_subject.items()):
+        doubt = _doubt(found, now, limits, max_age)
+        if doubt:
+            doubts.append(f"{subject}: {doubt}")
+        else:
+            decided.append(max(found, key=lambda one: one.time))
+    if not by_subject and not doubts:
+        doubts.append("nothing was measured")
+    return _judge(criterion, decided, doubts, limits, now)
+
+
+def _doubt(found: Sequence[Observation], now: float, limits: Limit, max_age: float) -> str:
+    """Why these observations of one subject decide nothing; empty where they do."""
+    newest = max(found, key=lambda one: one.time)
+    if not all(math.isfinite(one.value) and math.isfinite(one.time) for one in found):
+        return "no finite value"
+    age = now - newest.time
+    if not age <= max_age:
+        return f"measured {age:.0f} s ago, older than {max_age:.0f} s"
+    if not age >= -CLOCK_SKEW_SECONDS:
+        return f"measured {-age:.0f} s in the future; compare the clocks"
+    fresh = [one for one in found if now - one.time <= max_age]
+    at_once = {one.value for one in fresh if one.time == newest.time}
+    if len(at_once) > 1 or len({limits.admits(one.value) for one in fresh}) > 1:
+        return f"contradictory values {', '.join(f'{one.value:g}' for one in fresh)}"
+    return ""
+
+
+def _judge(
+    criterion: str,
+    decided: Sequence[Observation],
+    doubts: Sequence[str],
+    limits: Limit,
+    now: float,
+) -> Judgement:
+    bad = [one for one in decided if not limits.admits(one.value)]
+    side = max if limits.direction is Direction.ABOVE else min
+    worst = side(decided, key=lambda one: one.value, default=None)
+    remedy = REMEDIES.get(criterion, "")
+    if bad:
+        verdict = Verdict.FAILED
+        reason = _listed([f"{one.subject}: {one.value:g}" for one in bad])
+        reason += f"; limit {limits.value:g}"
+    elif doubts or worst is None:
+        verdict, reason, remedy = Verdict.INCONCLUSIVE, _listed(doubts), WAIT
+    else:
+        verdict, remedy = Verdict.PASSED, ""
+        reason = f"{len(decided)} measured, the worst {worst.value:g}, limit {limits.value:g}"
+    facts = {
+        "subjects": len(decided),
+        "bad": len(bad),
+        "undecided": len(doubts),
+        "worst": worst.subject if worst else "",
+        "oldest_seconds": max((now - one.time for one in decided), default=None),
+    }
+    measured = worst.value if worst else None
+    return Judgement(criterion, verdict, reason, remedy, measured, limits.value, facts)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    rest = len(parts) - SHOWN
+    return "; ".join(parts[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

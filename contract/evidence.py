@@ -1,0 +1,47 @@
+"""What the exporter hands to a judge: raw counts and measured values, and of which server they are.
+
+The form is versioned: a judge that does not know the version must not guess.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from phasegate.contract.model import Observation, Series
+
+EVIDENCE_VERSION = 1
+EVIDENCE_PATH = "/api/v1/evidence"
+
+
+class TargetState(msgspec.Struct, frozen=True):
+    """One target when the evidence was served; identity and epoch are empty before its first
+    answer. `kind` is `database`, `replica` or `cache`."""
+
+    name: str
+    kind: str
+    up: bool
+    identity: str
+    epoch: str
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The whole answer. Times are Unix seconds.
+
+    `started` is the exporter's start, `since` what was asked for (0: everything kept). Before
+    `complete_since` blocks may have been dropped, being too old or too many; since then a gap
+    between blocks is a time in which nobody measured.
+    `settings_hash` is of all settings; each block has the hash of what its own criterion needs.
+    """
+
+    version: int
+    build: str
+    environment: str
+    started: float
+    generated: float
+    since: float
+    complete_since: float
+    block_seconds: float
+    settings_hash: str
+    targets: tuple[TargetState, ...]
+    series: tuple[Series, ...]
+    observations: tuple[Observation, ...]

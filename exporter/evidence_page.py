@@ -1,0 +1,107 @@
+"""`GET /api/v1/evidence?since=TIME`: what a judge reads, as JSON.
+
+The answer is `contract.evidence.Evidence`, described for readers in docs/reference/evidence.md:
+
+    version, build, environment     of this form, of the exporter, as configured
+    started, generated, since       Unix seconds: the exporter's start, now, what was asked for
+    complete_since                  before it blocks may have been dropped
+    block_seconds, settings_hash    length of a slot; hash of all settings
+    targets[]                       name, kind, up, identity, epoch
+    series[]                        criterion, target, scope, schema, table, edges, blocks[]
+    series[].blocks[]               start, end, epoch, identity, settings_hash, total and the
+                                    counts good, buckets, failed, skipped; open while it grows
+    observations[]                  criterion, target, subject, value, time, detail
+
+Counts that are 0 are left out. `since` selects blocks that start, and values that were measured,
+at that time or later; without it all that is kept is answered. A query that cannot be read is
+refused: evidence of another window than the one that was meant could open a gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import time
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+import phasegate
+from phasegate.contract.evidence import EVIDENCE_VERSION, Evidence, TargetState
+from phasegate.contract.settings_describe import settings_hash
+from phasegate.exporter.app import Exporter
+from phasegate.exporter.evidence import source_of
+
+EXPECTED = "one Unix time in seconds or one RFC 3339 time, e.g. 1767225600 or 2026-01-01T00:00:00Z"
+GZIP_LEVEL = 1
+_UNIX = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+# A plus sign that was not quoted reaches us as a space.
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+\- ]\d\d:\d\d)", re.ASCII
+)
+
+
+async def answer_evidence(exporter: Exporter, request: web.Request) -> web.Response:
+    """The evidence since the time asked for; 400 with `what`, `found` and `expected` otherwise."""
+    unknown = sorted(set(request.query) - {"since"})
+    if unknown:
+        return _refused(f"unknown parameter {unknown[0]!r}", unknown[0], "only since")
+    given = request.query.getall("since", [])
+    try:
+        [since] = [parse_time(text) for text in given] or [0.0]
+    except ValueError:
+        return _refused("since cannot be read", ", ".join(given), EXPECTED)
+    evidence = make_evidence(exporter, since, time.time())
+    zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    body = await asyncio.to_thread(_encode, evidence, zipped=zipped)
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if zipped:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers)
+
+
+def make_evidence(exporter: Exporter, since: float, now: float) -> Evidence:
+    """What the exporter can prove of the time from `since` until now (Unix seconds)."""
+    store, settings = exporter.evidence, exporter.settings
+    series = store.series(since, now)
+    return Evidence(
+        version=EVIDENCE_VERSION,
+        build=phasegate.__version__,
+        environment=settings.environment,
+        started=store.started,
+        generated=now,
+        since=since,
+        complete_since=store.complete_since,
+        block_seconds=settings.exporter.evidence_block,
+        settings_hash=settings_hash(settings),
+        targets=tuple(
+            TargetState(target.name, target.kind, target.up, *source_of(target))
+            for target in exporter.targets.values()
+        ),
+        series=series,
+        observations=store.observations(since, exporter.targets),
+    )
+
+
+def parse_time(text: str) -> float:
+    """Unix seconds from Unix seconds or RFC 3339 with its offset; ValueError for anything else."""
+    if _UNIX.fullmatch(text):
+        return float(text)
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    day, clock, fraction, offset = match.groups()
+    offset = offset.upper().replace(" ", "+")
+    # Later digits than microseconds are cut: to begin earlier than asked takes more in by 1 µs.
+    return datetime.fromisoformat(f"{day}T{clock}{(fraction or '.0')[:7]:0<7}{offset}").timestamp()
+
+
+def _encode(evidence: Evidence, *, zipped: bool) -> bytes:
+    body = msgspec.json.encode(evidence)
+    return gzip.compress(body, GZIP_LEVEL) if zipped else body
+
+
+def _refused(what: str, found: str, expected: str) -> web.Response:
+    return web.json_response({"what": what, "found": found, "expected": expected}, status=400)

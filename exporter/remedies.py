@@ -1,0 +1,29 @@
+"""What to do about each reason for which a collector fails; shown on the page beside the error."""
+
+from __future__ import annotations
+
+REMEDIES = {
+    "authentication": "check user and password; a `*_file` or `password_command` is asked anew at "
+    "each connection",
+    "budget": "give the collector more time in the configuration, or a smaller task",
+    "internal": "this is a bug of Phasegate: report it with the log's lines",
+    "lock_timeout": "somebody holds or awaits a lock on what is read: see pg_locks; the next run "
+    "tries again",
+    "no_backend": "all connections of the budget are busy: a server that does not answer, or "
+    "scrapes that come too often",
+    "not run yet": "wait for its first run",
+    "privilege": "run the SQL that `phasegate init --grants` prints",
+    "statement_timeout": "the server took too long: a larger scrape timeout, or look for what "
+    "slows it",
+    "timeout": "the server did not answer in time: is it up, is the network whole?",
+    "too_many_connections": "raise max_connections, or reserve slots for monitoring "
+    "(pg_use_reserved_connections, from PostgreSQL 16)",
+    "undefined_object": "a table or column of the configuration is not there, or the server's "
+    "version is not supported (13 to 18)",
+    "unreachable": "is the server up, does it listen there, does a firewall let us through?",
+}
+
+
+def remedy_for(reason: str) -> str:
+    """One sentence; empty where the error itself must do."""
+    return REMEDIES.get(reason, "")
