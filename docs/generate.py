@@ -12,10 +12,9 @@ from pathlib import Path
 
 from phasegate.contract.config_schema import render_configuration, render_json_schema
 from phasegate.contract.metrics import METRICS
-from phasegate.exporter.queries import load_queries
+from phasegate.exporter.queries import has_queries, load_queries
 
 REFERENCE = Path(__file__).parent / "reference"
-SQL = Path(__file__).parent.parent / "exporter" / "sql"
 
 
 def render_metrics() -> str:
@@ -30,7 +29,7 @@ def render_metrics() -> str:
                 cells = (f"`{metric.name}`", metric.kind, metric.unit, labels, metric.help)
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-        if (SQL / f"{topic}.sql").exists():
+        if has_queries(topic):
             lines += ["| query | rights | locks | cost |", "| --- | --- | --- | --- |"]
             lines += [
                 f"| `{q.name}` | {q.rights} | {q.locks} | {q.cost} |"

@@ -18,8 +18,10 @@ from phasegate.contract.errors import ConfigError, SourceUnavailable
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import find_config, load_settings
 from phasegate.exporter.app import Exporter
+from phasegate.exporter.explain import render_explanation
 from phasegate.exporter.http import make_application
 from phasegate.exporter.logs import LEVELS, configure_logs
+from phasegate.exporter.remedies import remedy_for
 from phasegate.exporter.storage import Storage
 from phasegate.exporter.webauth import protect
 from phasegate.exporter.webfile import WebFile
@@ -33,16 +35,19 @@ EPILOG = """\b
 Example:
   DATABASE_URL=postgresql://phasegate@db/mono_prod phasegate exporter
   phasegate exporter --config.file phasegate.yaml --web.listen-address 127.0.0.1:9899
+  phasegate exporter --config.file phasegate.yaml --check-config --connect
+  phasegate exporter explain
 
 \b
 Exit codes:
   0  ended by a signal, checked, or one collection with every target up
+  1  --check-config --connect: a query failed
   2  the flags or the configuration cannot be used
-  4  --once found a target down, or the address could not be listened on
+  4  --once or --connect found a target down, or the address could not be listened on
 """
 
 
-@click.command(epilog=EPILOG)
+@click.group(epilog=EPILOG, invoke_without_command=True)
 @click.option("--config.file", "config", type=click.Path(path_type=Path), help="phasegate.yaml.")
 @click.option("--web.listen-address", "address", default=":9899", show_default=True)
 @click.option("--web.telemetry-path", "path", default="/metrics", show_default=True)
@@ -69,7 +74,10 @@ Exit codes:
 )
 @click.option("--once", is_flag=True, help="Collect once, print the exposition, end.")
 @click.option("--check-config", is_flag=True, help="Check the configuration, end.")
+@click.option("--connect", is_flag=True, help="With --check-config: run every query once.")
+@click.pass_context
 def exporter(
+    context: click.Context,
     *,
     config: Path | None,
     address: str,
@@ -81,12 +89,17 @@ def exporter(
     style: str,
     once: bool,
     check_config: bool,
+    connect: bool,
 ) -> None:
     """Measure a PostgreSQL database and its cache, and serve it to Prometheus."""
+    if context.invoked_subcommand:
+        return
+    if connect and not check_config:
+        raise click.UsageError("--connect goes with --check-config")
     configure_logs(level, style)
     load = partial(load_settings, find_config(config, os.environ), os.environ)
     if check_config:
-        _check(load(), web_config)
+        sys.exit(_check(load, web_config, connect=connect))
     elif once:
         sys.exit(asyncio.run(_once(load)))
     else:
@@ -113,12 +126,37 @@ def open_storage(directory: Path) -> Storage:
         raise click.BadParameter(reason, param_hint="--storage.path") from error
 
 
-def _check(settings: Settings, web_config: Path | None) -> None:
+def _check(load: partial[Settings], web_config: Path | None, *, connect: bool) -> int:
+    settings = load()
     if web_config:
         WebFile(web_config)
     click.echo("configuration: ok")
     for key in settings.without_effect:
         click.echo(f"no effect yet: {key}")
+    return asyncio.run(_try_all(load)) if connect else 0
+
+
+async def _try_all(load: partial[Settings]) -> int:
+    """Run every collector once and say how it went: each query is sent, so each right is used."""
+    tried = Exporter(load)
+    try:
+        await tried.runner.run_scheduled(ONCE_SECONDS)
+        snapshot = await tried.scrape(ONCE_SECONDS, frozenset())
+    finally:
+        await tried.stop()
+    for status in snapshot.statuses:
+        remedy = remedy_for(status.reason)
+        problem = f"{status.reason}: {status.error}" + (f" ({remedy})" if remedy else "")
+        click.echo(f"{status.collector}: {'ok' if status.success else problem}")
+    if not all(target.up for target in tried.targets.values()):
+        return 4
+    return 0 if all(status.success for status in snapshot.statuses) else 1
+
+
+@exporter.command("explain")
+def explain_command() -> None:
+    """Print what each collector asks: SQL, rights, locks, cost, and the series it gives."""
+    click.echo(render_explanation(), nl=False)
 
 
 async def _once(load: partial[Settings]) -> int:

@@ -27,6 +27,11 @@ class Query:
     cost: str
 
 
+def has_queries(topic: str) -> bool:
+    """Whether the topic asks anything by SQL."""
+    return files("phasegate.exporter").joinpath("sql", f"{topic}.sql").is_file()
+
+
 @cache
 def load_queries(topic: str) -> dict[str, Query]:
     """The queries of `sql/<topic>.sql` by name; ContractError where one lacks a fact."""
