@@ -44,7 +44,7 @@ def record_observations(
     """
     for (criterion, collector), (target, found) in find_observations(snapshot, targets).items():
         identity = source_of(targets[target]).identity if target in targets else ""
-        if before.get(target) in (None, "", identity) :
+        if before.get(target) in (None, "", identity) and _finite(found):
             store.observe(criterion, collector, identity, found)
 
 
