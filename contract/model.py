@@ -96,10 +96,11 @@ class Verdict(StrEnum):
 class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     """Raw counts of one series between `start` and `end` (Unix seconds), never across an epoch.
 
-    `total` counts what was tried, `good` what met no limit yet is known fine (hits), `buckets` the
-    successful probes per latency bucket (not cumulative, as `Distribution.counts`), `failed` the
-    failed or cancelled ones and `skipped` the slots lost to a server that was still busy: a judge
-    counts both as over any limit. `open` marks the block that was still growing when served.
+    `total` counts what was tried, the skipped slots included; `good` what is known fine (hits);
+    `buckets` the successful probes per latency bucket (not cumulative, as `Distribution.counts`);
+    `failed` the failed or cancelled ones; `skipped` the slots lost to a server that was still
+    busy. A judge counts the last two as over any limit. `open` marks the block that was still
+    growing when served.
     """
 
     start: float

@@ -12,6 +12,7 @@ nor a pooler in transaction mode can change what it means.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import select
 import socket
@@ -24,7 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
 
-from phasegate.contract.errors import CollectError
+from phasegate.contract.errors import CollectError, SourceError
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
@@ -64,6 +65,8 @@ def failure_reason(error: BaseException) -> str:
     """A short word for the label of an error; `internal` where the fault is ours."""
     if isinstance(error, CollectError):
         return error.reason
+    if isinstance(error, SourceError):
+        return "secret"
     text = str(error)
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         # libpq reports the server's refusals during connection as text only.
@@ -147,6 +150,7 @@ class Backends:
         self._connect_timeout = connect_timeout
         self._slots = asyncio.Semaphore(limit)
         self._idle: list[Connection] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @asynccontextmanager
@@ -161,13 +165,19 @@ class Backends:
                 await self._slots.acquire()
         except TimeoutError:
             raise CollectError(collector, "no_backend", "all connections are in use") from None
-        connection: Connection | None = None
+        opening = asyncio.create_task(self._take_or_open())
         try:
-            connection = await self._connect(deadline)
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + timeout):
+                connection = await asyncio.shield(opening)
+        except BaseException:
+            # A connect that is cut in the handshake leaves a backend at the server that waits for
+            # a password: it goes on within its own limit, and the slot is taken until it is over.
+            opening.add_done_callback(self._discard)
+            raise
+        try:
             yield Session(connection, f"phasegate/{collector}"[:63], deadline)
         finally:
-            if connection is not None:
-                await self._give_back(connection)
+            await self._give_back(connection)
             self._slots.release()
 
     async def close(self) -> None:
@@ -175,23 +185,36 @@ class Backends:
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
+        await asyncio.gather(*self._closing)
 
-    async def _connect(self, deadline: float) -> Connection:
+    def _discard(self, opening: asyncio.Task[Connection]) -> None:
+        """Close a connection that came too late, then free its slot."""
+
+        async def close() -> None:
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
+            self._slots.release()
+
+        closing = asyncio.create_task(close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _take_or_open(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
             if _alive(connection):
                 return connection
             await connection.close()
-        limit = min(self._connect_timeout, deadline - time.monotonic())
-        async with asyncio.timeout(max(0.01, limit)):
-            keywords: dict[str, Any] = dict(await self._conninfo())
-            return await psycopg.AsyncConnection.connect(
-                **keywords,
-                application_name="phasegate/exporter",
-                client_encoding="utf8",
-                autocommit=True,
-                prepare_threshold=None,
-            )
+        # psycopg's own limit, in whole seconds from 2 on: it closes what it gives up.
+        limit = str(max(2, math.ceil(self._connect_timeout)))
+        keywords: dict[str, Any] = {**await self._conninfo(), "connect_timeout": limit}
+        return await psycopg.AsyncConnection.connect(
+            **keywords,
+            application_name="phasegate/exporter",
+            client_encoding="utf8",
+            autocommit=True,
+            prepare_threshold=None,
+        )
 
     async def _give_back(self, connection: Connection) -> None:
         usable = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE

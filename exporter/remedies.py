@@ -6,13 +6,17 @@ REMEDIES = {
     "authentication": "check user and password; a `*_file` or `password_command` is asked anew at "
     "each connection",
     "budget": "give the collector more time in the configuration, or a smaller task",
+    "cache_error": "the cache's server refused a command: see the error",
     "internal": "this is a bug of Phasegate: report it with the log's lines",
+    "loading": "the cache's server reads its data from disk: wait",
     "lock_timeout": "somebody holds or awaits a lock on what is read: see pg_locks; the next run "
     "tries again",
     "no_backend": "all connections of the budget are busy: a server that does not answer, or "
     "scrapes that come too often",
     "not run yet": "wait for its first run",
     "privilege": "run the SQL that `phasegate init --grants` prints",
+    "secret": "the password or connection string could not be read: see the error, then the "
+    "`*_file` or `password_command` it names",
     "statement_timeout": "the server took too long: a larger scrape timeout, or look for what "
     "slows it",
     "timeout": "the server did not answer in time: is it up, is the network whole?",

@@ -19,11 +19,13 @@ from phasegate.contract import metrics
 from phasegate.contract.connection import cache_address
 from phasegate.contract.errors import CollectError
 from phasegate.contract.model import Sample
+from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Application
 from phasegate.contract.settings_connection import Cache
 from phasegate.exporter.application import CacheCounts, fetch_application
 from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.evidence import Source, source_of
 from phasegate.exporter.joined import Joined
 from phasegate.exporter.runner import Collector
 from phasegate.exporter.targets import Identity, Target
@@ -47,6 +49,7 @@ class CacheServerState(Collector):
         self._cache = cache
         self._counters: Counters = wiring.counters
         self._limit = wiring.settings.exporter.connect_timeout
+        self._evidence = wiring.evidence
         self._joined = Joined()
         self._client: Redis | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -85,6 +88,10 @@ class CacheServerState(Collector):
             # A reset leaves the run's id alone.
             epoch=f"{run}/{self._joined.restarts('server')}",
             version_text=str(info.get("valkey_version") or info["redis_version"]),
+        )
+        # At each reading, also without a lookup: a block without counts is measured idleness.
+        self._evidence.count(
+            "cache_hit_rate", *labels, source_of(self._subject), total=gained[0], good=gained[1]
         )
 
     def _gauges(self, info: Mapping[str, Any]) -> list[Sample]:
@@ -220,9 +227,11 @@ class ApplicationCache(Collector):
 
     name = "application"
 
-    def __init__(self, application: Application, counters: Counters) -> None:
+    def __init__(self, application: Application, wiring: Wiring) -> None:
         self._application = application
-        self._counters = counters
+        self._counters = wiring.counters
+        self._evidence = wiring.evidence
+        self._source = Source(redactor(application.metrics_url), "")
         self._joined = Joined()
         self._read_before = False
 
@@ -237,6 +246,9 @@ class ApplicationCache(Collector):
             labels = (cache, "application")
             self._counters.add(metrics.CACHE_REQUESTS, gained[0], *labels)
             self._counters.add(metrics.CACHE_HITS, gained[1], *labels)
+            self._evidence.count(
+                "cache_hit_rate", *labels, self._source, total=gained[0], good=gained[1]
+            )
         self._read_before = True
         return ()
 
@@ -259,5 +271,5 @@ def build(wiring: Wiring) -> list[Collector]:
         built += [CacheServerState(target, cache, wiring), CacheKeys(target, cache, wiring)]
     application = wiring.settings.application
     if application is not None and application.cache is not None:
-        built.append(ApplicationCache(application, wiring.counters))
+        built.append(ApplicationCache(application, wiring))
     return built

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from phasegate.servers.cache import CacheServer
 from phasegate.servers.ports import free_port
 from tests.fixtures.database import Database
 from tests.integration.exporter.test_latency import CONFIG, WITH_UUID
@@ -117,3 +118,25 @@ def test_once_exits_4_when_the_target_is_down() -> None:
     assert done.returncode == 4
     assert 'phasegate_up{target="database"} 0.0' in done.stdout
     assert "canary-pw" not in done.stdout + done.stderr
+
+
+def test_the_guides_grep_finds_all_three_names(database: Database, tmp_path: Path) -> None:
+    database.execute(WITH_UUID)
+    config = tmp_path / "phasegate.yaml"
+    sql = "SELECT id FROM users WHERE uuid = $1"
+    query = f"{{query_type: permission_check, parameter: users.uuid, sql: '{sql}'}}"
+    config.write_text(f"environment: test\n{CONFIG}lookups: [{query}]\n", encoding="utf-8")
+    with CacheServer() as cache:
+        environ = {"DATABASE_URL": database.conninfo(), "REDIS_URL": cache.url()}
+        with running(environ, "--config.file", str(config)) as (_, url):
+            probes_above(url, 5)
+            page = read(f"{url}/metrics")
+    found = subprocess.run(
+        ["grep", "-E", "(uuid_lookup|cache_hit|permission_check)"],
+        input=page,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in ("uuid_lookup", "cache_hit", "permission_check"):
+        assert any(name in line for line in found.splitlines() if not line.startswith("#")), name
