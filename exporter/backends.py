@@ -33,6 +33,7 @@ Conninfo = Callable[[], Awaitable[Mapping[str, str]]]
 
 LOCK_TIMEOUT_MS = 100
 CANCEL_SECONDS = 0.5
+HANDSHAKE_SECONDS = 1.0
 
 SETTINGS = """
 SELECT
@@ -150,6 +151,7 @@ class Backends:
         self._connect_timeout = connect_timeout
         self._slots = asyncio.Semaphore(limit)
         self._idle: list[Connection] = []
+        self._opening: set[asyncio.Task[Connection]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -166,6 +168,8 @@ class Backends:
         except TimeoutError:
             raise CollectError(collector, "no_backend", "all connections are in use") from None
         opening = asyncio.create_task(self._take_or_open())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + timeout):
                 connection = await asyncio.shield(opening)
@@ -185,6 +189,10 @@ class Backends:
         self._closed = True
         while self._idle:
             await self._idle.pop().close()
+        # What is in its handshake ends it first: cut there, it would hold a backend for a minute.
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=HANDSHAKE_SECONDS)
+            await asyncio.sleep(0)  # lets their callbacks run, which close them
         await asyncio.gather(*self._closing)
 
     def _discard(self, opening: asyncio.Task[Connection]) -> None:

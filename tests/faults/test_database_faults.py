@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ environment: test
 exporter: {probe_interval: 20ms, probe_timeout: 500ms}
 tables: [{name: public.users}]
 """
-FAULTY_SCRAPES = 50
+# `make faults` takes the long form.
+FAULTY_SCRAPES = 1_000 if os.environ.get("PHASEGATE_FAULTS") == "long" else 50
 SHORT_SECONDS = 0.2
 BUDGET = 5
 
@@ -117,3 +119,24 @@ async def backends(server: PostgresServer) -> int:
             return int(row[0])
 
     return await asyncio.to_thread(count)
+
+
+async def test_a_stop_in_the_middle_of_a_handshake_leaves_no_backend(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "phasegate.yaml"
+    config.write_text(CONFIG, encoding="utf-8")
+    environ = {"DATABASE_URL": server.conninfo()}
+    for delay in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016):
+        made = Exporter(lambda: load_settings(config, environ))
+        await made.start()
+        scraping = asyncio.create_task(made.scrape(5, frozenset()))
+        await asyncio.sleep(delay)
+        await made.stop()
+        await asyncio.gather(scraping, return_exceptions=True)
+    await asyncio.sleep(0.3)
+    left = server.execute(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    assert left == [(0,)]

@@ -1,0 +1,1 @@
+"""What the exporter costs, side by side with its peers in the same run; ratios, not times."""
