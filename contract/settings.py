@@ -109,7 +109,10 @@ class Exporter(HttpAccess):
         Duration(0.01, 600), "Longest time that one SCAN of the cache may take.", 2.0
     )
     explain_interval: float = setting(
-        Duration(1, 86_400), "Time from one EXPLAIN of each lookup to the next.", 60.0
+        Duration(1, 86_400),
+        "Time from one EXPLAIN of each lookup to the next.",
+        60.0,
+        effect_later=True,
     )
     max_series: int = setting(
         Number("series", 1, 1_000_000, whole=True),
