@@ -122,9 +122,11 @@ def _peer(server: PostgresServer, folder: Path) -> Iterator[str]:
     queries.write_text(QUERY, encoding="utf-8")
     command = [PEER, f"--extend.query-path={queries}", f"--web.listen-address=127.0.0.1:{port}"]
     command += ["--disable-default-metrics", "--disable-settings-metrics"]
-    names = ("bgwriter", "database", "locks", "postmaster", "process_idle", "replication")
-    names += ("replication_slot", "settings", "stat_database", "stat_statements")
-    names += ("stat_user_tables", "statio_user_tables")
+    names = (
+        *("bgwriter", "database", "locks", "postmaster", "process_idle", "replication"),
+        *("replication_slot", "settings", "stat_database", "stat_statements"),
+        *("stat_user_tables", "statio_user_tables"),
+    )
     stated = subprocess.run([PEER, "--help"], capture_output=True, text=True, check=False)
     text = stated.stdout + stated.stderr
     command += [f"--no-collector.{name}" for name in names if f"collector.{name}" in text]
