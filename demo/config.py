@@ -13,7 +13,7 @@ environment: demo
 database: {url: "$${DATABASE_URL}"}
 cache: {url: "$${REDIS_URL}", key_pattern: "$key_pattern"}
 exporter:
-  reconcile_interval: 10s    # an audit log this small can be counted often
+  reconcile_interval: 2s     # an audit log this small can be counted often
 tables:
   - {name: public.users, uuid_column: uuid}
 lookups:

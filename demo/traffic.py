@@ -29,9 +29,9 @@ BUSY_USERS = 40
 BUSY_SHARE = 0.97
 MOST_IN_FLIGHT = 32
 ANSWER_SECONDS = 10.0
-# How often each kind comes in a hundred requests: dealt like cards, not thrown like dice, so that
-# even a short measurement holds some of each.
-MIX = {"check": 96, "login": 1, "denied": 1, "rename": 1, "insert": 1}
+# How often each kind comes in fifty requests: dealt like cards, not thrown like dice, so that even
+# two seconds hold some of each.
+MIX = {"check": 46, "login": 1, "denied": 1, "rename": 1, "insert": 1}
 # What the application may answer to each kind; anything else is an error.
 EXPECTED = {"check": 200, "login": 200, "denied": 403, "rename": 200, "insert": 201}
 

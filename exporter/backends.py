@@ -105,10 +105,13 @@ class Session:
             "statement_ms": str(remaining_ms),
             "lock_ms": str(min(LOCK_TIMEOUT_MS, max(5, remaining_ms // 2))),
         }
-        async with self._connection.pipeline():
+        async with self._connection.pipeline() as pipeline:
             await self._connection.execute(SETTINGS, settings)
             cursor = self._connection.cursor(row_factory=factory)
             await cursor.execute(query, parameters)
+            # At once, so that the server ends the transaction, and with it every lock, also if
+            # this process is stopped before it reads the answer.
+            await pipeline.sync()
             return await cursor.fetchall()
 
     async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:

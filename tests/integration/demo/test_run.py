@@ -18,7 +18,7 @@ import pytest
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.postgres import PostgresServer
 
-COMMAND = [sys.executable, "-m", "phasegate.demo", "--rows", "3000", "--seconds", "3"]
+COMMAND = [sys.executable, "-m", "phasegate.demo", "--rows", "3000", "--seconds", "4"]
 LIMIT_SECONDS = 60
 SWEEP_SECONDS = 3
 
