@@ -17,7 +17,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -28,12 +28,15 @@ from psycopg.rows import dict_row, tuple_row
 from phasegate.contract.errors import CollectError, SourceError
 
 T = TypeVar("T")
+Text = sql.Composed | str
+Parameters = Mapping[str, Any] | None
 Connection = psycopg.AsyncConnection[Any]
 Conninfo = Callable[[], Awaitable[Mapping[str, str]]]
 
 LOCK_TIMEOUT_MS = 100
 CANCEL_SECONDS = 0.5
 HANDSHAKE_SECONDS = 1.0
+PREPARE_AFTER = 2
 
 SETTINGS = """
 SELECT
@@ -86,33 +89,38 @@ class Session:
         self._application = application
         self._deadline = deadline
 
-    async def rows(
-        self, query: sql.Composed | str, parameters: Mapping[str, Any] | None = None
-    ) -> list[tuple[Any, ...]]:
+    async def rows(self, query: Text, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """Every row as a tuple."""
-        return await self._bounded(self._ask(query, parameters, tuple_row))
+        [rows] = await self.batch((query, parameters))
+        return rows
 
-    async def dicts(
-        self, query: sql.Composed | str, parameters: Mapping[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    async def batch(self, *questions: tuple[Text, Parameters]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each question, all sent at once: one transaction, one round trip."""
+        return await self._bounded(self._ask(questions, tuple_row))
+
+    async def dicts(self, query: Text, parameters: Parameters = None) -> list[dict[str, Any]]:
         """Every row as a mapping; for the few-row queries."""
-        return await self._bounded(self._ask(query, parameters, dict_row))
+        [rows] = await self._bounded(self._ask([(query, parameters)], dict_row))
+        return rows
 
-    async def _ask(self, query: Any, parameters: Any, factory: Any) -> list[Any]:
+    async def _ask(
+        self, questions: Sequence[tuple[Text, Parameters]], factory: Any
+    ) -> list[list[Any]]:
         remaining_ms = max(10, int(1000 * (self._deadline - time.monotonic())))
         settings = {
             "application": self._application,
             "statement_ms": str(remaining_ms),
             "lock_ms": str(min(LOCK_TIMEOUT_MS, max(5, remaining_ms // 2))),
         }
+        cursors = [self._connection.cursor(row_factory=factory) for _ in questions]
         async with self._connection.pipeline() as pipeline:
             await self._connection.execute(SETTINGS, settings)
-            cursor = self._connection.cursor(row_factory=factory)
-            await cursor.execute(query, parameters)
+            for cursor, (query, parameters) in zip(cursors, questions, strict=True):
+                await cursor.execute(query, parameters)
             # At once, so that the server ends the transaction, and with it every lock, also if
             # this process is stopped before it reads the answer.
             await pipeline.sync()
-            return await cursor.fetchall()
+            return [await cursor.fetchall() for cursor in cursors]
 
     async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)
@@ -219,13 +227,22 @@ class Backends:
         # psycopg's own limit, in whole seconds from 2 on: it closes what it gives up.
         limit = str(max(2, math.ceil(self._connect_timeout)))
         keywords: dict[str, Any] = {**await self._conninfo(), "connect_timeout": limit}
-        return await psycopg.AsyncConnection.connect(
+        connection = await psycopg.AsyncConnection.connect(
             **keywords,
             application_name="phasegate/exporter",
             client_encoding="utf8",
             autocommit=True,
             prepare_threshold=None,
         )
+        try:
+            cursor = await connection.execute("SELECT pg_catalog.pg_backend_pid()")
+            # A pooler gives its clients numbers of its own, and may change the server under us.
+            if await cursor.fetchone() == (connection.pgconn.backend_pid,):
+                connection.prepare_threshold = PREPARE_AFTER
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _give_back(self, connection: Connection) -> None:
         usable = connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE

@@ -28,18 +28,24 @@ class Bound:
         return self.lower <= moment < self.upper
 
 
-@dataclass(frozen=True)
 class Calendar:
-    """What a set of bounds says of the future and of its own holes.
+    """What the bounds of one parent's partitions say of the future and of their own holes."""
 
-    `ahead` counts whole partitions after the one that holds now, up to the first hole;
-    `runway_seconds` is the time until the first moment without a partition, 0 if that is now.
-    """
+    def __init__(self, bounds: Sequence[Bound]) -> None:
+        self._ordered = sorted(bounds, key=lambda bound: (bound.lower, bound.upper))
+        pairs = list(pairwise(self._ordered))
+        self.gaps = sum(left.upper < right.lower for left, right in pairs)
+        self.overlaps = sum(left.upper > right.lower for left, right in pairs)
 
-    ahead: int
-    runway_seconds: float
-    gaps: int
-    overlaps: int
+    def look_ahead(self, now: float) -> tuple[int, float]:
+        """How many whole partitions come after the one that holds now, up to the first hole; and
+        the seconds until the first moment without a partition, 0 if that is now."""
+        end, ahead = now, 0
+        for bound in self._ordered:
+            if bound.upper > end >= bound.lower:
+                ahead += bound.lower > now
+                end = bound.upper
+        return ahead, end - now
 
 
 def parse_bound(text: str | None) -> Bound | None:
@@ -64,20 +70,3 @@ def _moment(text: str, side: int) -> float:
         return math.copysign(math.inf, -1 if value[0] == "-" else 1)
     moment = datetime.fromisoformat(value)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def read_calendar(bounds: Sequence[Bound], now: float) -> Calendar:
-    """The calendar of the partitions of one parent at `now` (Unix seconds)."""
-    ordered = sorted(bounds, key=lambda bound: (bound.lower, bound.upper))
-    pairs = list(pairwise(ordered))
-    end, ahead = now, 0
-    for bound in ordered:
-        if bound.upper > end >= bound.lower:
-            ahead += bound.lower > now
-            end = bound.upper
-    return Calendar(
-        ahead=ahead,
-        runway_seconds=end - now,
-        gaps=sum(left.upper < right.lower for left, right in pairs),
-        overlaps=sum(left.upper > right.lower for left, right in pairs),
-    )

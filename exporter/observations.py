@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Distribution, Metric, Observation, Sample
@@ -86,11 +87,16 @@ def answering_collector(target: Target) -> str:
 def _observed(criterion: str, samples: Iterable[Sample], moment: float) -> list[Observation]:
     return [
         Observation(
-            *(criterion, DATABASE, str(TableName(*s.labels[:2]))),
-            *(min(_number(s), WITHOUT_END), moment),
+            criterion, DATABASE, _subject(*s.labels[:2]), min(_number(s), WITHOUT_END), moment
         )
         for s in samples
     ]
+
+
+@lru_cache(maxsize=65_536)
+def _subject(schema: str, table: str) -> str:
+    """The table's name as it is written; kept, for thousands are named at each scrape."""
+    return str(TableName(schema, table))
 
 
 def _uuid_missing(samples: Iterable[Sample]) -> list[Observation]:

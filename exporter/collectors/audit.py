@@ -78,12 +78,13 @@ class Log:
         """Read the statistics into the ledger; raises on a standby, which counts nothing."""
         async with self.looking:
             now = time.time()
-            [(identity, in_recovery, *life)] = await session.rows(QUERIES["source"].sql)
+            [(identity, in_recovery, *life)], rows = await session.batch(
+                (QUERIES["source"].sql, None), (QUERIES["members"].sql, self._asked())
+            )
             if in_recovery:
                 raise CollectError("audit", "standby", "in recovery, where nothing is counted")
             source = Source(identity, *life)
             last = self.seen if source.identity == self.identity else frozenset()
-            rows = await session.rows(QUERIES["members"].sql, self._asked())
             seen = frozenset(row for row in rows if row[1])
             unchanged = {row[0] for row in seen & last}
             readings = await self._arrivals(session, [*(seen - last)])

@@ -7,7 +7,7 @@ standbys and slots; each replica tells how far its own replay is behind.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Sample
@@ -43,11 +43,13 @@ class DatabaseState(Collector):
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
         async with self._database.fast.session(self.name, timeout) as session:
-            [sessions] = await session.dicts(QUERIES["sessions"].sql)
-            waiters = await session.rows(QUERIES["waiters"].sql, self._named)
-            standbys = await session.rows(QUERIES["standbys"].sql)
-            slots = await session.rows(QUERIES["slots"].sql)
-        samples = session_samples(sessions)
+            [sessions], waiters, standbys, slots = await session.batch(
+                (QUERIES["sessions"].sql, None),
+                (QUERIES["waiters"].sql, self._named),
+                (QUERIES["standbys"].sql, None),
+                (QUERIES["slots"].sql, None),
+            )
+        samples = session_samples(Sessions(*sessions))
         for schema, table, waiting, blocking, longest in waiters:
             samples += [
                 metrics.LOCK_WAITERS(waiting, schema, table),
@@ -85,16 +87,27 @@ class ReplicaReplay(Collector):
         return samples
 
 
-def session_samples(row: dict[str, Any]) -> list[Sample]:
-    """The samples of one row of the query `sessions`; every state has its series, also at 0."""
-    counts = dict.fromkeys(STATES, 0) | (row["states"] or {})
+class Sessions(NamedTuple):
+    """One row of the query `sessions`; ages in seconds, None where there is none."""
+
+    states: dict[str, int] | None
+    longest: float | None
+    prepared: int
+    prepared_age: float
+    transactions_age: int
+    multixacts_age: int
+
+
+def session_samples(row: Sessions) -> list[Sample]:
+    """The samples of the row; every state has its series, also at 0."""
+    counts = dict.fromkeys(STATES, 0) | (row.states or {})
     return [
         *(metrics.CONNECTIONS(count, state) for state, count in counts.items()),
-        metrics.LONGEST_TRANSACTION(row["longest_seconds"] or 0.0),
-        metrics.PREPARED_TRANSACTIONS(row["prepared"]),
-        metrics.PREPARED_TRANSACTION_AGE(row["prepared_seconds"]),
-        metrics.WRAPAROUND_AGE(row["transactions_age"], "transaction"),
-        metrics.WRAPAROUND_AGE(row["multixacts_age"], "multixact"),
+        metrics.LONGEST_TRANSACTION(row.longest or 0.0),
+        metrics.PREPARED_TRANSACTIONS(row.prepared),
+        metrics.PREPARED_TRANSACTION_AGE(row.prepared_age),
+        metrics.WRAPAROUND_AGE(row.transactions_age, "transaction"),
+        metrics.WRAPAROUND_AGE(row.multixacts_age, "multixact"),
     ]
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import psycopg
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Sample
 from phasegate.exporter.backends import Session
-from phasegate.exporter.bounds import Bound, Calendar, parse_bound, read_calendar
+from phasegate.exporter.bounds import Bound, Calendar, parse_bound
 from phasegate.exporter.queries import load_queries
 from phasegate.exporter.runner import Collector
 from phasegate.exporter.targets import Target
@@ -28,7 +29,6 @@ QUERIES = load_queries("partitions")
 
 SETTLE_SECONDS = 15.0
 LOCK_TRIES = 3
-ROTATION_MARGIN = 1.5
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Partition:
     oid: int
     version: int
     parent: int | None
-    fingerprint: tuple[int, ...] = ()
+    activity: int | None = None
     schema: str = ""
     name: str = ""
     kind: str = ""
@@ -49,6 +49,7 @@ class Partition:
     written: float = 0.0
     asked: float = 0.0
     size: int | None = None
+    sample: Sample | None = None
 
 
 class Partitions(Collector):
@@ -60,6 +61,7 @@ class Partitions(Collector):
         self.target = self._database = target
         self._schema, self._table, self._max_age = schema, table, max_age
         self._known: dict[int, Partition] = {}
+        self._calendar: tuple[list[Bound], Calendar] = ([], Calendar([]))
         self._epoch = ""
         self._last_run = 0.0
 
@@ -85,14 +87,12 @@ class Partitions(Collector):
         """One look at catalog, statistics and locks: who is there, and who may have changed."""
         seen = {}
         for row in await session.rows(QUERIES["activity"].sql, self._root()):
-            oid, parent, pending, version, *fingerprint, busy, exclusive = row
+            oid, parent, pending, version, activity, busy, exclusive = row
             partition = self._known.get(oid)
             if partition is None or partition.version != version or partition.parent != parent:
                 partition = Partition(oid, version, parent)
-            if partition.fingerprint != tuple(fingerprint):
-                partition.fingerprint = tuple(fingerprint)
-                partition.written = now
-            if busy:
+            if busy or partition.activity != activity:
+                partition.activity = activity
                 partition.written = now
             partition.pending, partition.exclusive = pending, exclusive
             seen[oid] = partition
@@ -108,6 +108,8 @@ class Partitions(Collector):
             partition = self._known[oid]
             partition.schema, partition.name, partition.kind = schema, name, kind
             partition.bound, partition.described = parse_bound(bound), True
+        for partition in self._known.values():
+            partition.sample = None  # it may name a parent that has another name now
 
     def _plan(self, now: float) -> list[int]:
         """The oids to ask now."""
@@ -133,20 +135,18 @@ class Partitions(Collector):
         return [*due, *self._rotation([p for p in leaves if p.oid not in due], now)]
 
     def _rotation(self, resting: list[Partition], now: float) -> list[int]:
-        """The oldest of the partitions at rest: enough that none passes the limit before the next
-        run, if that comes no later than `ROTATION_MARGIN` times the last interval."""
-        step = (now - self._last_run) * ROTATION_MARGIN
-        share = int(len(resting) * step / self._max_age) + 1
-        resting.sort(key=lambda p: p.asked)
-        return [
-            p.oid
-            for i, p in enumerate(resting)
-            if i < share or now - p.asked + step >= self._max_age
-        ]
+        """Of the partitions at rest the longest unasked: as many as keep the pace, and all that
+        have reached the limit, so that nothing older is ever shown."""
+        share = int(len(resting) * (now - self._last_run) / self._max_age) + 1
+        resting.sort(key=attrgetter("asked"))
+        return [p.oid for i, p in enumerate(resting) if i < share or now - p.asked >= self._max_age]
 
     async def _measure(self, session: Session, oids: list[int], now: float) -> None:
         for oid, size in await session.rows(QUERIES["sizes"].sql, {"oids": oids}):
-            self._known[oid].size, self._known[oid].asked = size, now
+            partition = self._known[oid]
+            partition.asked = now
+            if partition.size != size:
+                partition.size, partition.sample = size, None
 
     def _leaves(self) -> Iterable[Partition]:
         """Everything that stores rows; what is not described yet may be one."""
@@ -159,10 +159,11 @@ class Partitions(Collector):
             if p.size is None or age > self._max_age:
                 locked, unread = locked + p.exclusive, unread + (not p.exclusive)
                 continue
-            parent = self._known.get(p.parent) if p.parent else None
-            samples.append(
-                metrics.TABLE_SIZE(p.size, p.schema, p.name, parent.name if parent else "")
-            )
+            if p.sample is None:  # kept, since most of thousands stay as they are
+                parent = self._known.get(p.parent) if p.parent else None
+                name = parent.name if parent else ""
+                p.sample = metrics.TABLE_SIZE(p.size, p.schema, p.name, name)
+            samples.append(p.sample)
             oldest = max(oldest, age)
             locked += p.exclusive
         return [
@@ -176,13 +177,17 @@ class Partitions(Collector):
         top = next((p for p in self._known.values() if p.parent is None), None)
         if top is None or top.kind == "r":
             return []
-        direct = [p.bound for p in self._known.values() if p.parent == top.oid]
-        calendar: Calendar = read_calendar([b for b in direct if b is not None], wall)
+        found = (p.bound for p in self._known.values() if p.parent == top.oid)
+        bounds = [bound for bound in found if bound is not None]
+        if bounds != self._calendar[0]:
+            self._calendar = bounds, Calendar(bounds)
+        calendar = self._calendar[1]
+        ahead, runway = calendar.look_ahead(wall)
         labels = (self._schema, self._table)
         pending = sum(p.pending for p in self._known.values())
         return [
-            metrics.PARTITIONS_AHEAD(calendar.ahead, *labels),
-            metrics.PARTITION_RUNWAY(calendar.runway_seconds, *labels),
+            metrics.PARTITIONS_AHEAD(ahead, *labels),
+            metrics.PARTITION_RUNWAY(runway, *labels),
             metrics.PARTITION_GAPS(calendar.gaps, *labels),
             metrics.PARTITION_OVERLAPS(calendar.overlaps, *labels),
             metrics.PARTITIONS_DETACH_PENDING(pending, *labels),

@@ -42,8 +42,9 @@ class Schema(Collector):
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
         async with self._database.fast.session(self.name, timeout) as session:
-            state = await session.rows(QUERIES["state"].sql, self._named)
-            estimates = await session.rows(QUERIES["estimates"].sql, self._keyed)
+            state, estimates = await session.batch(
+                (QUERIES["state"].sql, self._named), (QUERIES["estimates"].sql, self._keyed)
+            )
         samples = [metrics.UUID_MISSING_ESTIMATED(rows, *table) for *table, rows in estimates]
         for *table, indexes, constraints, triggers in state:
             samples += [

@@ -24,7 +24,18 @@ WHERE d.datname = current_database();
 -- rights: pg_monitor
 -- locks: none on user tables
 -- cost: 20 ms for 3,000 partitions
-WITH RECURSIVE tree (oid, xid, command, is_root) AS (
+WITH RECURSIVE links AS MATERIALIZED (
+    SELECT i.inhrelid, i.inhparent, i.xmin, i.cmin
+    -- The column came with version 14: before it, the name means the constant outside.
+    FROM (SELECT false AS inhdetachpending) AS before_14
+    CROSS JOIN LATERAL (
+        SELECT p.inhrelid, p.inhparent, p.xmin, p.cmin
+        FROM pg_inherits AS p
+        WHERE NOT inhdetachpending
+    ) AS i
+),
+
+tree (oid, xid, command, is_root) AS (
     -- When a table entered the log is the youngest of the links that lead to it. A root that was
     -- the log already has none; a new one may have been renamed into its place, full.
     SELECT
@@ -42,13 +53,12 @@ WITH RECURSIVE tree (oid, xid, command, is_root) AS (
         CASE WHEN younger.link THEN i.cmin::text::int8 ELSE t.command END,
         false
     FROM tree AS t
-    JOIN pg_inherits AS i ON i.inhparent = t.oid
+    JOIN links AS i ON i.inhparent = t.oid
     CROSS JOIN LATERAL (
         SELECT
             t.xid IS NULL OR age(i.xmin) < age(t.xid)
             OR (i.xmin = t.xid AND i.cmin::text::int8 > t.command) AS link
     ) AS younger
-    WHERE NOT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::bool, false)
 )
 
 SELECT

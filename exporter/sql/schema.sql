@@ -70,19 +70,23 @@ WHERE t.oid = t.root;
 -- locks: none
 -- cost: under 1 ms
 SELECT
-    n.nspname::text AS schema,
-    c.relname::text AS table,
+    s.schemaname::text AS schema,
+    s.tablename::text AS table,
     s.null_frac::float8 * c.reltuples::float8 AS missing
-FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
-    AS asked (schema, name, attribute)
-JOIN pg_namespace AS n ON n.nspname = asked.schema
-JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = asked.name
-JOIN pg_stats AS s
-    ON s.schemaname = n.nspname
-    AND s.tablename = c.relname
-    AND s.attname = asked.attribute
+-- The view is a barrier: without these three it would be built whole, 45 ms for 3,000 partitions.
+FROM pg_stats AS s
+JOIN pg_namespace AS n ON n.nspname = s.schemaname
+JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = s.tablename
+WHERE s.schemaname = ANY (%(schemas)s::name[])
+    AND s.tablename = ANY (%(tables)s::name[])
+    AND s.attname = ANY (%(columns)s::name[])
+    AND (s.schemaname, s.tablename, s.attname) IN (
+        SELECT asked.schema, asked.name, asked.attribute
+        FROM unnest(%(schemas)s::name[], %(tables)s::name[], %(columns)s::name[])
+            AS asked (schema, name, attribute)
+    )
     AND s.inherited = (c.relkind = 'p')
-WHERE c.reltuples >= 0;
+    AND c.reltuples >= 0;
 
 -- name: columns
 -- rights: none beyond CONNECT
