@@ -23,7 +23,7 @@ WHERE d.datname = current_database();
 -- name: members
 -- rights: pg_monitor
 -- locks: none on user tables
--- cost: 20 ms for 3,000 partitions
+-- cost: 9 ms for 3,000 partitions
 WITH RECURSIVE links AS MATERIALIZED (
     SELECT i.inhrelid, i.inhparent, i.xmin, i.cmin
     -- The column came with version 14: before it, the name means the constant outside.

@@ -37,7 +37,7 @@ FROM (
 -- name: waiters
 -- rights: pg_monitor
 -- locks: none on user tables; pg_blocking_pids() of those that wait
--- cost: 1 ms; more only while somebody waits
+-- cost: 1 ms; 3 ms for 3,000 partitions; more while somebody waits
 WITH RECURSIVE tree (root, oid) AS (
     SELECT c.oid, c.oid
     FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)

@@ -4,7 +4,7 @@
 -- name: state
 -- rights: none beyond CONNECT
 -- locks: none on user tables
--- cost: 1 ms; 20 ms for 3,000 partitions
+-- cost: 1 ms; 4 ms for 3,000 partitions
 WITH RECURSIVE tree (root, oid) AS (
     SELECT c.oid, c.oid
     FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)
