@@ -1,6 +1,7 @@
 """`python -m phasegate.demo` is `phasegate demo`."""
 
+from phasegate.cli import main
 from phasegate.demo.command import demo
 
 if __name__ == "__main__":
-    demo(prog_name="python -m phasegate.demo")
+    main(command=demo, program="python -m phasegate.demo")

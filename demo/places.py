@@ -22,7 +22,8 @@ from redis import asyncio as redis
 
 from phasegate.contract.errors import SourceUnavailable, WorkFailed
 from phasegate.contract.secrets import passwords_in, redact
-from phasegate.demo.grants import Role, create_role
+from phasegate.demo.grants import apply_grants, set_password
+from phasegate.operate.grants import ROLES, Roles
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.postgres import PostgresServer
 
@@ -40,12 +41,12 @@ DROP_ROLE = SQL("DROP ROLE IF EXISTS {}")
 
 @dataclass(frozen=True)
 class DatabasePlace:
-    """The demo's database. `exporter_role` is None where no role could be made for it."""
+    """The demo's database. `roles` is None where none could be made: then its owner measures."""
 
     name: str
     url: str
     exporter_url: str
-    exporter_role: str | None
+    roles: Roles | None
     what: str
 
 
@@ -64,15 +65,19 @@ async def open_database(environ: Mapping[str, str]) -> AsyncIterator[DatabasePla
     given = environ.get("DATABASE_URL")
     async with AsyncExitStack() as stack:
         if given is None:
-            name, url = DATABASE, stack.enter_context(PostgresServer()).conninfo()
+            name, roles = DATABASE, ROLES
+            url = stack.enter_context(PostgresServer()).conninfo()
             admin = await _connect(stack, url)
             what = f"embedded PostgreSQL {admin.info.server_version // 10_000}"
         else:
             name, url = f"phasegate_demo_{os.getpid()}", given
+            # The roles of the whole server may be there already, and are not the demo's.
+            roles = Roles(*(f"{name}_{who}" for who in Roles._fields))
             admin = await _connect(stack, url)
             what = f"database {name}, made for this demo on the server of DATABASE_URL"
             # Before they are made: an interrupt may come while the server makes them.
-            stack.push_async_callback(_remove, admin, DROP_ROLE, f"{name}_exporter")
+            for role in roles:
+                stack.push_async_callback(_remove, admin, DROP_ROLE, role)
             stack.push_async_callback(_remove_database, admin, name)
         try:
             await _execute(admin, CREATE_DATABASE, name)
@@ -81,15 +86,16 @@ async def open_database(environ: Mapping[str, str]) -> AsyncIterator[DatabasePla
                 "the role of DATABASE_URL may not create a database, and the demo writes into no "
                 "existing one; give it CREATEDB, or unset DATABASE_URL to use an embedded server"
             ) from None
-        role = await _make_exporter_role(admin, f"{name}_exporter")
         own_url = make_conninfo(url, dbname=name)
+        password = secrets.token_urlsafe(18)
+        made = await _make_roles(own_url, roles, password)
         yield DatabasePlace(
             name=name,
             url=own_url,
-            exporter_url=own_url
-            if role is None
-            else make_conninfo(own_url, user=role.name, password=role.password),
-            exporter_role=None if role is None else role.name,
+            exporter_url=make_conninfo(own_url, user=roles.exporter, password=password)
+            if made
+            else own_url,
+            roles=roles if made else None,
             what=what,
         )
 
@@ -128,13 +134,16 @@ async def _connect(stack: AsyncExitStack, url: str) -> AsyncConnection[Any]:
     return connection
 
 
-async def _make_exporter_role(admin: AsyncConnection[Any], name: str) -> Role | None:
-    role = Role(name, secrets.token_urlsafe(18))
-    try:
-        await create_role(admin, role)
-    except psycopg.errors.InsufficientPrivilege:
-        return None
-    return role
+async def _make_roles(url: str, roles: Roles, password: str) -> bool:
+    """Whether the role of that address may make them."""
+    async with AsyncExitStack() as stack:
+        connection = await _connect(stack, url)
+        try:
+            await apply_grants(connection, roles)
+        except psycopg.errors.InsufficientPrivilege:
+            return False
+        await set_password(connection, roles.exporter, password)
+        return True
 
 
 async def _execute(connection: AsyncConnection[Any], statement: SQL, name: str) -> None:

@@ -1,25 +1,36 @@
 """The SQL of the three roles: who measures, who judges and who migrates, each with the least.
 
 The script is run by whoever may grant, in the database itself, and again whenever tables, columns
-or partitions were added: it grants on what is there, by looking in the catalog, since before the
-migration the UUID columns are not. Nothing in it revokes, and nothing changes data.
+or columns were added: it grants on what is there, by looking in the catalog, since before the
+migration the UUID columns are not. Which columns a lookup reads the server says itself. Nothing in
+it revokes, and nothing changes data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from psycopg import sql
 
 from phasegate.contract.names import TableName
-from phasegate.contract.settings import Settings
+from phasegate.contract.settings import Lookup, Settings
 
-EXPORTER, VALIDATOR, MIGRATOR = "phasegate_exporter", "phasegate_validator", "phasegate_migrator"
+
+class Roles(NamedTuple):
+    """Names of the three roles: lower-case letters, digits and underscores only."""
+
+    exporter: str = "phasegate_exporter"
+    validator: str = "phasegate_validator"
+    migrator: str = "phasegate_migrator"
+
+
+ROLES = Roles()
 
 _HEAD = """\
 -- The roles of Phasegate. As a role that may grant, in the database that is measured:
 --   psql -v ON_ERROR_STOP=1 -d <database> -f grants.sql
--- Again after each change of the schema: columns and partitions have grants of their own.
+-- Again after each change of the schema: new tables and columns have grants of their own.
 -- Give each role its password with \\password, or let it in by certificate or peer.
 -- Before PostgreSQL 15 everyone may create tables in schema public, these roles too, until:
 --   REVOKE CREATE ON SCHEMA public FROM PUBLIC;
@@ -50,7 +61,7 @@ END
 """
 
 _EXPORTER = """
--- phasegate_exporter measures: it reads statistics, and of the tables only the columns below.
+-- {exporter} measures: it reads statistics, and of the tables only the columns below.
 ALTER ROLE {exporter} SET default_transaction_read_only = on;
 DO {body};
 """
@@ -83,7 +94,7 @@ BEGIN
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         LEFT JOIN pg_index AS k ON k.indrelid = c.oid AND k.indisprimary
         JOIN pg_attribute AS a
-            ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            ON a.attrelid = c.oid AND NOT a.attisdropped
             AND (a.attname = t.attribute OR t.attribute = '' AND a.attnum = ANY (k.indkey))
         GROUP BY n.nspname, c.relname, c.oid, c.relrowsecurity
     LOOP
@@ -117,13 +128,119 @@ BEGIN
 END
 """
 
+_PARTITIONS = """
+-- A grant on a partitioned table does not reach partitions that are read by themselves, and a
+-- default privilege cannot be narrower than this: {exporter} may read every table that
+-- the owner of a partition makes beside it from now on. Where that is too much, give the audit log
+-- a schema of its own; or leave this out, and run the script again after each new partition.
+DO {body};
+"""
+
+_PARTITIONS_BODY = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        WITH RECURSIVE tree (oid) AS (
+            SELECT c.oid
+            FROM (VALUES
+{audited}
+            ) AS audited (schema, name)
+            JOIN pg_namespace AS n ON n.nspname = audited.schema
+            JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = audited.name
+            WHERE c.relkind = 'p'
+            UNION
+            SELECT i.inhrelid
+            FROM tree AS t
+            JOIN pg_inherits AS i ON i.inhparent = t.oid
+        )
+        SELECT DISTINCT n.nspname, r.rolname
+        FROM tree AS t
+        JOIN pg_class AS c ON c.oid = t.oid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_roles AS r ON r.oid = c.relowner
+    LOOP
+        EXECUTE format(
+            'ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I '
+                'GRANT SELECT ON TABLES TO {exporter}',
+            found.rolname, found.nspname
+        );
+        RAISE NOTICE '{exporter} may read every table that % makes in schema % from now on',
+            found.rolname, found.nspname;
+    END LOOP;
+END
+"""
+
 _LOOKUP = """
--- The lookup {query_type} reads more; grant {exporter} SELECT on what it names:
+-- The columns that the lookup {query_type} reads, as the server finds them: in a view
+-- of the same query, which is dropped at once. A query that fails is told and grants nothing.
+DO {body};
+"""
+
+_LOOKUP_BODY = """
+DECLARE
+    parameter text;
+    found record;
+BEGIN
+    SELECT format_type(a.atttypid, a.atttypmod) INTO parameter
+    FROM pg_namespace AS n
+    JOIN pg_class AS c ON c.relnamespace = n.oid
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+    WHERE (n.nspname, c.relname, a.attname) = ({parameter});
+    IF parameter IS NULL THEN
+        RAISE WARNING 'lookup %: % is not there yet; run this again once it is',
+            {query_type}, {column};
+        RETURN;
+    END IF;
+    PERFORM set_config('search_path', {path}, true);
+    BEGIN
+        EXECUTE 'CREATE TEMPORARY VIEW phasegate_lookup AS SELECT FROM ('
+            || replace({sql}, '$1', format('CAST(NULL AS %s)', parameter)) || E'\n) AS asked';
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'lookup %: %; run this again once it can be asked', {query_type}, SQLERRM;
+        PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+        RETURN;
+    END;
+    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+    FOR found IN
+        SELECT
+            n.nspname, c.relname,
+            -- count(*) reads no column, and needs the right to one.
+            COALESCE(string_agg(DISTINCT quote_ident(a.attname), ', '), (
+                SELECT quote_ident(f.attname)
+                FROM pg_attribute AS f
+                WHERE f.attrelid = c.oid AND f.attnum > 0 AND NOT f.attisdropped
+                ORDER BY f.attnum
+                LIMIT 1
+            )) AS columns
+        FROM pg_rewrite AS r
+        JOIN pg_depend AS d
+            ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+            AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+        JOIN pg_class AS c ON c.oid = d.refobjid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = NULLIF(d.refobjsubid, 0)
+        WHERE r.ev_class = to_regclass('pg_temp.phasegate_lookup')
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        GROUP BY n.nspname, c.relname, c.oid
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO {exporter}', found.nspname);
+        EXECUTE format(
+            'GRANT SELECT (%s) ON TABLE %I.%I TO {exporter}',
+            found.columns, found.nspname, found.relname
+        );
+    END LOOP;
+    DROP VIEW pg_temp.phasegate_lookup;
+END
+"""
+
+_LOOKUP_BY_HAND = """
+-- The lookup {query_type} holds a semicolon; grant {exporter} SELECT on what it names:
 {sql}
 """
 
 _MIGRATOR = """
--- phasegate_migrator changes the tables, so it becomes a member of the roles that own them; its own
+-- {migrator} changes the tables, so it becomes a member of the roles that own them; its own
 -- records stand in schema phasegate, where the other two may read.
 DO {body};
 """
@@ -152,7 +269,12 @@ BEGIN
                 'since a member of % could do everything',
                 found.nspname, found.relname, found.rolname, found.rolname;
         ELSIF found.rolname <> '{migrator}' THEN
-            EXECUTE format('GRANT %I TO {migrator}', found.rolname);
+            BEGIN
+                EXECUTE format('GRANT %I TO {migrator}', found.rolname);
+            EXCEPTION WHEN insufficient_privilege THEN
+                RAISE WARNING '%; whoever may grant % grants it to {migrator}',
+                    SQLERRM, found.rolname;
+            END;
         END IF;
     END LOOP;
     CREATE SCHEMA IF NOT EXISTS phasegate;
@@ -171,29 +293,54 @@ def probed_columns(settings: Settings) -> list[tuple[str, str, str]]:
     found += [(p.schema, p.table, p.column) for p in (e.parameter for e in settings.lookups)]
     if settings.audit is not None:
         audit = settings.audit
-        columns = ["", audit.time_column, audit.category_column]
+        # Which rows are new since a count, only the system columns tell.
+        columns = ["", audit.time_column, audit.category_column, "xmin", "cmin"]
         found += [(*audit.table, column) for column in columns if column is not None]
         found += [(*watch.table, "") for watch in audit.watch]
     return list(dict.fromkeys(found))
 
 
-def render_grants(settings: Settings) -> str:
+def render_grants(settings: Settings, roles: Roles = ROLES) -> str:
     """One script in one transaction; safe to run again."""
-    names = {"exporter": EXPORTER, "validator": VALIDATOR, "migrator": MIGRATOR}
+    names = roles._asdict()
     probed = probed_columns(settings)
-    tables = list(dict.fromkeys(TableName(schema, table) for schema, table, _ in probed))
-    roles = _literals(names.values())
-    parts = [_HEAD, _ROLES.format(body=_dollar_quoted(_ROLES_BODY.format(roles=roles)))]
+    parts = [_HEAD, _ROLES.format(body=_dollar_quoted(_ROLES_BODY.format(roles=_literals(roles))))]
     if probed:
+        tables = dict.fromkeys(TableName(schema, table) for schema, table, _ in probed)
         named = _rows(tables)
         measured = _EXPORTER_BODY.format(probed=_rows(probed), named=named, **names)
         parts.append(_EXPORTER.format(body=_dollar_quoted(measured), **names))
-        for lookup in settings.lookups:
-            text = "\n".join(f"--   {line}" for line in lookup.sql.splitlines())
-            parts.append(_LOOKUP.format(query_type=lookup.query_type, sql=text, **names))
+        if settings.audit is not None:
+            body = _PARTITIONS_BODY.format(audited=_rows([settings.audit.table]), **names)
+            parts.append(_PARTITIONS.format(body=_dollar_quoted(body), **names))
+        parts += [_render_lookup(lookup, settings, names) for lookup in settings.lookups]
         moved = _MIGRATOR_BODY.format(named=named, **names)
-        parts.append(_MIGRATOR.format(body=_dollar_quoted(moved)))
+        parts.append(_MIGRATOR.format(body=_dollar_quoted(moved), **names))
     return "".join([*parts, "COMMIT;\n"])
+
+
+def _render_lookup(lookup: Lookup, settings: Settings, names: dict[str, str]) -> str:
+    asked = lookup.sql.strip().rstrip(";")
+    # Without one it cannot be more than a query, also when it tries to leave its parentheses.
+    if ";" in asked:
+        text = "\n".join(f"--   {line}" for line in lookup.sql.splitlines())
+        return _LOOKUP_BY_HAND.format(query_type=lookup.query_type, sql=text, **names)
+    body = _LOOKUP_BODY.format(
+        parameter=_literals(lookup.parameter),
+        query_type=_literals([lookup.query_type]),
+        column=_literals([str(lookup.parameter)]),
+        path=_literals([_search_path(settings)]),
+        sql=_literals([asked]),
+        **names,
+    )
+    return _LOOKUP.format(query_type=lookup.query_type, body=_dollar_quoted(body))
+
+
+def _search_path(settings: Settings) -> str:
+    """That of the probe, for names without a schema."""
+    tables = [*(t.name.schema for t in settings.tables)]
+    schemas = dict.fromkeys([*tables, *(e.parameter.schema for e in settings.lookups), "public"])
+    return ", ".join(sql.Identifier(name).as_string() for name in ("pg_catalog", *schemas))
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

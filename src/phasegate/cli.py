@@ -44,10 +44,17 @@ def group() -> None:
     """Move a live PostgreSQL from integer keys to UUIDs, each phase proved by measurement."""
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit with its code."""
+def main(
+    arguments: list[str] | None = None,
+    command: click.Command = group,
+    program: str | None = None,
+) -> None:
+    """Run one command and exit with its code.
+
+    A room's `__main__` gives its own `command`, and the name by which it was called.
+    """
     try:
-        group.main(args=arguments, standalone_mode=False)
+        command.main(args=arguments, prog_name=program, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code if error.exit_code != 1 else 2)

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from redis import Redis
 
 from phasegate.contract.errors import SourceUnavailable, WorkFailed
-from phasegate.demo.grants import grant_reading
+from phasegate.demo.grants import apply_grants
 from phasegate.demo.places import open_cache, open_database
 from phasegate.demo.sql_steps import apply_step, read_steps
 from phasegate.servers.cache import CacheServer
@@ -38,17 +38,21 @@ def owner(request: pytest.FixtureRequest, any_postgres: PostgresServer) -> Itera
     any_postgres.execute("DROP ROLE guest")
 
 
-async def test_given_server_is_left_as_it_was(owner: str, any_postgres: PostgresServer) -> None:
+async def test_given_server_is_left_as_it_was(
+    owner: str, any_postgres: PostgresServer, request: pytest.FixtureRequest
+) -> None:
     before = list_objects(any_postgres)
     async with open_database({"DATABASE_URL": owner}) as place:
+        may_make_roles = request.node.callspec.params["owner"] != "CREATEDB"
+        assert (place.roles is not None) is may_make_roles
         assert (place.name,) in list_objects(any_postgres)
         async with await AsyncConnection.connect(place.url, autocommit=True) as connection:
             await connection.execute("SET demo.rows = 200")
             for name in ("legacy", "expanded"):
                 for step in read_steps(name):
                     await apply_step(connection, step)
-                if place.exporter_role is not None:
-                    await grant_reading(connection, place.name, place.exporter_role)
+                if place.roles is not None:
+                    await apply_grants(connection, place.roles)
         async with await AsyncConnection.connect(place.exporter_url) as connection:
             for query in (
                 "SELECT uuid FROM users WHERE id = 7",
@@ -75,6 +79,8 @@ async def test_exporter_role_neither_writes_nor_reads_more(
 ) -> None:
     _, exporter_url = legacy_place
     async with await AsyncConnection.connect(exporter_url) as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.commit()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(statement.encode())
 
@@ -87,8 +93,8 @@ async def legacy_place(postgres18: PostgresServer) -> Any:
             await connection.execute("SET demo.rows = 100")
             for step in (*read_steps("legacy"), *read_steps("expanded")):
                 await apply_step(connection, step)
-            assert place.exporter_role is not None
-            await grant_reading(connection, place.name, place.exporter_role)
+            assert place.roles is not None
+            await apply_grants(connection, place.roles)
         yield place.url, place.exporter_url
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,10 +12,12 @@ import pytest
 from phasegate.contract import metrics
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
-from phasegate.operate.grants import EXPORTER, MIGRATOR, VALIDATOR, render_grants
+from phasegate.exporter.runner import Snapshot
+from phasegate.operate.grants import ROLES, render_grants
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import labels_of, value_of
 
+EXPORTER, VALIDATOR, MIGRATOR = ROLES
 OWNER = "application_owner"
 TABLES = """
 CREATE SCHEMA "Odd ""one"" {0} %s";
@@ -32,12 +34,27 @@ CREATE TABLE audit_logs (
     PRIMARY KEY (id, created_at)
 ) PARTITION BY RANGE (created_at);
 CREATE TABLE audit_logs_1 PARTITION OF audit_logs FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+CREATE SCHEMA access;
+CREATE TABLE access.members (user_id int, role_id int, until timestamptz, note text);
+INSERT INTO access.members SELECT id, 1, 'infinity' FROM users;
+CREATE TABLE access.counted (first int, second int);
+CREATE VIEW access.grants AS SELECT role_id AS id, 'may' AS permission, note FROM access.members;
 ANALYZE;
 """
 CONFIG = """
-exporter: {exact_count_interval: 1s, probe_interval: 20ms}
+exporter: {exact_count_interval: 1s, probe_interval: 20ms, reconcile_interval: 1s}
 tables: [{name: public.users}, {name: '"Odd ""one"" {0} %s"."se''lect"', uuid_column: '"u""u"'}]
 audit: {table: public.audit_logs, category_column: category, watch: [{table: public.roles}]}
+lookups:
+  - query_type: permission_check
+    parameter: users.id
+    sql: |
+      SELECT g.permission, g.id, u.id FROM users u
+      JOIN access.members m ON m.user_id = u.id JOIN access.grants g ON g.id = m.role_id
+      WHERE u.id = $1 AND m.until > now() -- still
+  - query_type: counted
+    parameter: users.id
+    sql: SELECT count(*) FROM access.counted WHERE $1 > 0
 """
 
 
@@ -46,6 +63,7 @@ def script(any_database: Database, tmp_path: Path) -> Iterator[str]:
     """The tables stand and belong to an ordinary owner; the roles go after the test."""
     any_database.execute(TABLES)
     any_database.execute(f"CREATE ROLE {OWNER}; ALTER TABLE users OWNER TO {OWNER}")
+    any_database.execute(f"GRANT CREATE ON SCHEMA public TO {OWNER}")
     file = tmp_path / "phasegate.yaml"
     file.write_text(CONFIG, encoding="utf-8")
     yield render_grants(load_settings(file, {"DATABASE_URL": any_database.conninfo()}))
@@ -91,6 +109,115 @@ async def test_every_collector_succeeds_under_the_role(exporter: Exporter) -> No
     }
 
 
+async def test_the_lookups_are_timed_under_the_role(exporter: Exporter) -> None:
+    asked = {"permission_check", "counted", "uuid_lookup", "id_lookup"}
+    for _ in range(100):
+        snapshot = await exporter.scrape(5, frozenset())
+        timed = {labels[0] for labels in labels_of(snapshot, metrics.QUERY_DURATION)}
+        if timed >= asked:
+            break
+        await asyncio.sleep(0.05)
+    assert timed >= asked
+
+
+@pytest.mark.parametrize(
+    ("table", "readable"),
+    [
+        ("access.members", {"user_id", "role_id", "until"}),
+        ("access.grants", {"id", "permission"}),
+        ("access.counted", {"first"}),
+        ("users", {"id", "uuid"}),
+    ],
+)
+def test_a_lookup_s_columns_are_readable_and_no_others(
+    any_database: Database, script: str, table: str, readable: set[str]
+) -> None:
+    any_database.execute(script)
+    columns = any_database.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+        f" AND has_column_privilege('{EXPORTER}', attrelid, attnum, 'SELECT')",
+        [table],
+    )
+    assert {name for (name,) in columns} == readable
+    assert any_database.execute("SELECT to_regclass('pg_temp.phasegate_lookup')") == [(None,)]
+
+
+def test_a_lookup_that_cannot_be_asked_yet_costs_the_others_nothing(
+    any_database: Database, script: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "phasegate.yaml"
+    broken = """
+  - {query_type: later, parameter: users.id, sql: "SELECT x FROM later WHERE id = $1"}
+  - {query_type: absent, parameter: users.no_column, sql: "SELECT id FROM users WHERE id = $1"}
+"""
+    text = CONFIG.replace("lookups:\n", f"lookups:{broken}")
+    file.write_text(text, encoding="utf-8")
+    any_database.execute(render_grants(load_settings(file, {"DATABASE_URL": "dbname=x"})))
+    granted = f"SELECT has_column_privilege('{EXPORTER}', 'access.members', 'until', 'SELECT')"
+    assert any_database.execute(granted) == [(True,)]
+
+
+async def test_rows_of_a_partition_made_later_and_of_one_that_was_there_are_counted(
+    any_database: Database, exporter: Exporter
+) -> None:
+    created = ("public", "audit_logs")
+    await settled(exporter, lambda found: value_of(found, metrics.AUDIT_CREATED, *created) == 0)
+    any_database.execute(
+        "CREATE TABLE audit_logs_2 PARTITION OF audit_logs"
+        " FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');"
+        "INSERT INTO audit_logs (created_at) SELECT '2026-02-02' FROM generate_series(1, 50);"
+        "INSERT INTO audit_logs (created_at) SELECT '2026-01-02' FROM generate_series(1, 7);"
+        "DELETE FROM audit_logs WHERE id % 10 = 1"
+    )
+    snapshot = await settled(
+        exporter,
+        lambda found: (
+            value_of(found, metrics.AUDIT_CREATED, *created) >= 51
+            and value_of(found, metrics.AUDIT_UNPROVED, *created) == 0
+            and all(s.success for s in found.statuses if s.collector.startswith("audit"))
+        ),
+    )
+    assert value_of(snapshot, metrics.AUDIT_CREATED, *created) <= 57
+
+
+def test_every_partition_s_new_rows_can_be_told(any_database: Database, script: str) -> None:
+    any_database.execute(script)
+    any_database.execute(f"ALTER ROLE {EXPORTER} PASSWORD 'measures'")
+    with psycopg.connect(any_database.conninfo(EXPORTER, "measures")) as connection:
+        connection.execute("SELECT max(age(xmin)), max(cmin::text) FROM ONLY audit_logs_1")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT details FROM ONLY audit_logs_1")
+
+
+async def settled(exporter: Exporter, done: Callable[[Snapshot], bool]) -> Snapshot:
+    for _ in range(120):
+        snapshot = await exporter.scrape(5, frozenset())
+        if metrics.AUDIT_CREATED in {s.metric for s in snapshot.samples} and done(snapshot):
+            break
+        await asyncio.sleep(0.1)
+    assert done(snapshot), [(s.collector, s.error) for s in snapshot.statuses if not s.success]
+    return snapshot
+
+
+def test_later_tables_are_readable_where_partitions_stand_and_nowhere_else(
+    any_database: Database, script: str
+) -> None:
+    any_database.execute(script)
+    any_database.execute("CREATE TABLE later (id int); CREATE TABLE access.later (id int)")
+    any_database.execute(f"SET ROLE {OWNER}; CREATE TABLE others (id int); RESET ROLE")
+    rights = [
+        ("later", "SELECT"),
+        ("later", "INSERT"),
+        ("access.later", "SELECT"),
+        ("others", "SELECT"),
+    ]
+    held = [
+        any_database.execute(f"SELECT has_table_privilege('{EXPORTER}', %s, %s)", right)[0][0]
+        for right in rights
+    ]
+    assert held == [True, False, False, False]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -99,6 +226,7 @@ async def test_every_collector_succeeds_under_the_role(exporter: Exporter) -> No
         "DELETE FROM audit_logs_1",
         "TRUNCATE users",
         "SELECT secret FROM users",
+        "SELECT note FROM access.members",
         "SELECT id FROM users FOR UPDATE",
         "SELECT nextval('users_id_seq')",
         "LOCK TABLE users IN SHARE MODE",

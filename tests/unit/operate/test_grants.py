@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from phasegate.cli import COMMANDS, group
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
-from phasegate.operate.grants import probed_columns, render_grants
+from phasegate.operate.grants import ROLES, Roles, probed_columns, render_grants
 
 CONFIG = """
 tables: [{name: public.users, uuid_column: key}]
@@ -33,14 +33,26 @@ def test_only_what_is_probed_is_granted(tmp_path: Path) -> None:
         ("log", "audit", ""),
         ("log", "audit", "created_at"),
         ("log", "audit", "kind"),
+        ("log", "audit", "xmin"),
+        ("log", "audit", "cmin"),
         ("public", "roles", ""),
     ]
 
 
-def test_a_lookup_s_own_sql_stays_a_comment(tmp_path: Path) -> None:
-    lines = render_grants(settings(tmp_path, CONFIG)).splitlines()
-    assert "--   select 1" in lines
-    assert "--   where $1 > 0" in lines
+def test_a_lookup_that_could_hold_a_second_statement_is_never_sent(tmp_path: Path) -> None:
+    config = CONFIG.replace("$1 > 0", "true) AS q; DROP TABLE users -- $1")
+    script = render_grants(settings(tmp_path, config))
+    assert [line for line in script.splitlines() if "DROP TABLE" in line] == [
+        "--   where true) AS q; DROP TABLE users -- $1"
+    ]
+    assert "CREATE TEMPORARY VIEW" not in script
+    assert "CREATE TEMPORARY VIEW" in render_grants(settings(tmp_path, CONFIG))
+
+
+def test_roles_can_have_names_of_their_own(tmp_path: Path) -> None:
+    script = render_grants(settings(tmp_path, CONFIG), Roles("measures", "judges", "moves"))
+    assert not any(role in script for role in ROLES)
+    assert "'measures', 'judges', 'moves'" in script
 
 
 def test_a_name_cannot_end_the_body_that_holds_it(tmp_path: Path) -> None:
