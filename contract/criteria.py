@@ -1,15 +1,20 @@
-"""The thresholds of the criteria that the exporter measures, once: limits, direction and unit.
+"""Every criterion that the exporter has evidence for, once: its limits, and what to do beyond them.
 
 Alerts, panels, verdicts and bucket edges read these; `criteria:` of the configuration overrides
-them. To add a criterion: one entry here, together with what measures it.
+limits. To add a criterion: one entry here, together with what measures it and with its section of
+the same name in `contract/settings_criteria.py`.
 """
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
+from phasegate.contract.errors import ContractError
+from phasegate.contract.quantities import Unit
 from phasegate.contract.settings import Settings
 
 
@@ -20,25 +25,106 @@ class Direction(StrEnum):
     BELOW = "below"
 
 
-class Criterion(msgspec.Struct, frozen=True):
-    """`warning` and `critical` in `unit`; the guide's own figures where it gives them."""
+class Decision(StrEnum):
+    """How a criterion is decided."""
+
+    EXACT = "exact"
+    """A measured value against the limit."""
+    COUNTS = "counts"
+    """A test on counts, with a stated confidence; a single figure decides nothing."""
+    ALERT = "alert"
+    """Never: it only alerts."""
+
+
+class Limit(NamedTuple):
+    """A value is bad on the side of `direction`; exactly at `value` it still passes."""
 
     direction: Direction
-    unit: str
+    value: float
+    unit: str = ""
+
+    def admits(self, value: float) -> bool:
+        """Whether the value is on the good side; NaN never is."""
+        if self.direction is Direction.ABOVE:
+            return value <= self.value
+        return value >= self.value
+
+
+class Criterion(msgspec.Struct, frozen=True):
+    """Exactly at `warning`, in `unit`, still passes; the guide's own figures where it gives them.
+
+    Without `critical` there is one state that passes, and no setting for it. `source` names the
+    settings of which one must be there for anything to be measured; empty: always measured.
+    """
+
+    direction: Direction
+    unit: Unit
+    decision: Decision
     warning: float
-    critical: float
+    remedy: str
+    critical: float | None = None
+    source: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.warning):
+            raise ContractError(self.remedy, f"limit {self.warning} decides nothing")
 
 
 CRITERIA: dict[str, Criterion] = {
-    "uuid_lookup_latency": Criterion(Direction.ABOVE, "seconds", 0.01, 0.02),
-    "audit_partition_size": Criterion(Direction.ABOVE, "bytes", 10 * 2**30, 20 * 2**30),
-    "audit_partition_runway": Criterion(Direction.BELOW, "seconds", 14 * 86_400, 3 * 86_400),
+    "health": Criterion(
+        *(Direction.BELOW, Unit.UP, Decision.EXACT, 1),
+        "restore what does not answer; the exporter's log tells why a check fails",
+    ),
+    "uuid_lookup_latency": Criterion(
+        *(Direction.ABOVE, Unit.SECONDS, Decision.COUNTS, 0.01),
+        "see the last probes, and whether each lookup has its index",
+        *(0.02, ("tables",)),
+    ),
+    "cache_hit_rate": Criterion(
+        *(Direction.BELOW, Unit.RATIO, Decision.COUNTS, 0.9),
+        "warm the cache, and see whether it evicts keys for want of memory",
+        *(0.8, ("cache", "application.cache")),
+    ),
+    "uuid_missing": Criterion(
+        *(Direction.ABOVE, Unit.ROWS, Decision.EXACT, 0),
+        "populate the UUIDs, and see that new rows get one",
+        source=("tables",),
+    ),
+    "indexes_valid": Criterion(
+        *(Direction.ABOVE, Unit.INDEXES, Decision.EXACT, 0),
+        "drop the invalid indexes and build them again (REINDEX CONCURRENTLY)",
+        source=("tables", "audit"),
+    ),
+    "constraints_validated": Criterion(
+        *(Direction.ABOVE, Unit.CONSTRAINTS, Decision.EXACT, 0),
+        "run ALTER TABLE … VALIDATE CONSTRAINT for each",
+        source=("tables", "audit"),
+    ),
+    "audit_growth": Criterion(
+        *(Direction.ABOVE, Unit.ROWS_AN_HOUR, Decision.ALERT, 10_000),
+        "see which category of events grows, and whether a backfill is being audited",
+        *(50_000, ("audit",)),
+    ),
+    "audit_partition_size": Criterion(
+        *(Direction.ABOVE, Unit.BYTES, Decision.EXACT, 10 * 2**30),
+        "use a shorter interval of partitions, or detach what is past use",
+        *(20 * 2**30, ("audit",)),
+    ),
+    "audit_partition_runway": Criterion(
+        *(Direction.BELOW, Unit.SECONDS, Decision.EXACT, 14 * 86_400),
+        "create the partitions ahead (audit.premake)",
+        *(3 * 86_400, ("audit",)),
+    ),
 }
+
+MAX_AGE_SECONDS = 60.0
 
 
 def thresholds(settings: Settings, name: str) -> dict[str, float]:
-    """The limits in force by severity: the configuration's where it gives one."""
+    """The limits in force by severity: the configuration's where it gives one; none of a state."""
     criterion, override = CRITERIA[name], getattr(settings.criteria, name)
+    if criterion.critical is None:
+        return {}
     return {
         severity: default if (given := getattr(override, severity)) is None else float(given)
         for severity, default in (
@@ -46,3 +132,56 @@ def thresholds(settings: Settings, name: str) -> dict[str, float]:
             ("critical", criterion.critical),
         )
     }
+
+
+def passing_limit(settings: Settings, name: str) -> Limit:
+    """The limit of passing: the warning threshold in force, or the one state that passes."""
+    criterion = CRITERIA[name]
+    value = thresholds(settings, name).get("warning", criterion.warning)
+    return Limit(criterion.direction, value, criterion.unit)
+
+
+def max_age(settings: Settings, name: str) -> float:
+    """Seconds after which a measured value decides nothing: the configuration's where it gives
+    one, else a minute more than the measurement's own schedule lets a value grow old."""
+    given: float | None = getattr(settings.criteria, name).max_age
+    if given is not None:
+        return given
+    exporter = settings.exporter
+    schedule = {
+        # A count that takes as long as the interval must not go stale before the next is done.
+        "uuid_missing": 2 * exporter.exact_count_interval,
+        "audit_partition_size": exporter.evidence_block + exporter.partition_max_age,
+    }
+    return MAX_AGE_SECONDS + schedule.get(name, exporter.evidence_block)
+
+
+def expected_subjects(settings: Settings, name: str) -> frozenset[str]:
+    """What must have been measured for a criterion to pass, as observations name it."""
+    tables = {str(table.name) for table in settings.tables}
+    audit = set() if settings.audit is None else {str(settings.audit.table)}
+    every = {str(name) for name in settings.named_tables}
+    servers = {"database", *settings.database.replicas, *(["cache"] if settings.cache else [])}
+    expected: dict[str, set[str]] = {
+        "health": servers | {check.name for check in settings.health},
+        "uuid_missing": tables,
+        "indexes_valid": every,
+        "constraints_validated": every,
+        "audit_partition_runway": audit,
+    }
+    return frozenset(expected.get(name, ()))
+
+
+def missing_source(settings: Settings, name: str) -> str:
+    """The settings that would give a criterion its evidence; empty where one of them is there."""
+    wanted = CRITERIA[name].source
+    return (
+        "" if not wanted or any(_is_set(settings, key) for key in wanted) else " or ".join(wanted)
+    )
+
+
+def _is_set(settings: Settings, key: str) -> bool:
+    found: object = settings
+    for step in key.split("."):
+        found = getattr(found, step, None)
+    return bool(found)

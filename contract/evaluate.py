@@ -9,54 +9,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from phasegate.contract.criteria import CRITERIA, Direction, thresholds
+from phasegate.contract.criteria import CRITERIA, Direction, Limit
 from phasegate.contract.errors import ContractError
 from phasegate.contract.model import Judgement, Observation, Verdict
-from phasegate.contract.settings import Settings
+from phasegate.contract.quantities import format_value
 
 CLOCK_SKEW_SECONDS = 5.0
 SHOWN = 5
-
-
-class Limit(NamedTuple):
-    """A value is bad on the side of `direction`; exactly at `value` it still passes."""
-
-    direction: Direction
-    value: float
-
-    def admits(self, value: float) -> bool:
-        """Whether the value is on the good side; NaN never is."""
-        if self.direction is Direction.ABOVE:
-            return value <= self.value
-        return value >= self.value
-
-
-STATES: dict[str, Limit] = {
-    "health": Limit(Direction.BELOW, 1),
-    "uuid_missing": Limit(Direction.ABOVE, 0),
-    "indexes_valid": Limit(Direction.ABOVE, 0),
-    "constraints_validated": Limit(Direction.ABOVE, 0),
-}
-"""Criteria without a threshold that anybody could set: the one state that passes."""
-
-REMEDIES: dict[str, str] = {
-    "health": "see the checks on the exporter's page and restore what does not answer",
-    "uuid_missing": "populate the UUIDs, and see that new rows get one",
-    "indexes_valid": "drop the invalid indexes and build them again (REINDEX CONCURRENTLY)",
-    "constraints_validated": "run ALTER TABLE … VALIDATE CONSTRAINT for each",
-    "audit_partition_size": "use a shorter interval of partitions, or detach what is past use",
-    "audit_partition_runway": "create the partitions ahead (audit.premake)",
-}
 WAIT = "let the exporter measure it (collectors on its page tell why one fails), then judge again"
-
-
-def exact_limit(settings: Settings, criterion: str) -> Limit:
-    """The limit of passing: the warning threshold in force, or the one state that passes."""
-    if criterion in STATES:
-        return STATES[criterion]
-    return Limit(CRITERIA[criterion].direction, thresholds(settings, criterion)["warning"])
 
 
 def evaluate_exact(
@@ -105,7 +66,8 @@ def _doubt(found: Sequence[Observation], now: float, limits: Limit, max_age: flo
     fresh = [one for one in found if now - one.time <= max_age]
     at_once = {one.value for one in fresh if one.time == newest.time}
     if len(at_once) > 1 or len({limits.admits(one.value) for one in fresh}) > 1:
-        return f"contradictory values {', '.join(f'{one.value:g}' for one in fresh)}"
+        values = ", ".join(format_value(one.value, limits.unit) for one in fresh)
+        return f"contradictory values {values}"
     return ""
 
 
@@ -119,16 +81,17 @@ def _judge(
     bad = [one for one in decided if not limits.admits(one.value)]
     side = max if limits.direction is Direction.ABOVE else min
     worst = side(decided, key=lambda one: one.value, default=None)
-    remedy = REMEDIES.get(criterion, "")
+    limit, remedy = format_value(limits.value, limits.unit), CRITERIA[criterion].remedy
     if bad:
         verdict = Verdict.FAILED
-        reason = _listed([f"{one.subject}: {one.value:g}" for one in bad])
-        reason += f"; limit {limits.value:g}"
+        reason = _listed([f"{one.subject}: {format_value(one.value, limits.unit)}" for one in bad])
+        reason += f"; limit {limit}"
     elif doubts or worst is None:
         verdict, reason, remedy = Verdict.INCONCLUSIVE, _listed(doubts), WAIT
     else:
         verdict, remedy = Verdict.PASSED, ""
-        reason = f"{len(decided)} measured, the worst {worst.value:g}, limit {limits.value:g}"
+        measured = format_value(worst.value, limits.unit)
+        reason = f"{len(decided)} measured, the worst {measured}, limit {limit}"
     facts = {
         "subjects": len(decided),
         "bad": len(bad),
@@ -136,8 +99,8 @@ def _judge(
         "worst": worst.subject if worst else "",
         "oldest_seconds": max((now - one.time for one in decided), default=None),
     }
-    measured = worst.value if worst else None
-    return Judgement(criterion, verdict, reason, remedy, measured, limits.value, facts)
+    value = worst.value if worst else None
+    return Judgement(criterion, verdict, reason, remedy, value, limits.value, facts)
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -112,7 +112,6 @@ class Exporter(HttpAccess):
         Duration(1, 86_400),
         "Time from one EXPLAIN of each lookup to the next.",
         60.0,
-        effect_later=True,
     )
     max_series: int = setting(
         Number("series", 1, 1_000_000, whole=True),
@@ -167,7 +166,10 @@ class Watch:
 
     table: TableName = setting(TABLE, "Schema and table.", example="public.users")
     writer: str = setting(
-        Choice(("trigger", "application")), "Who writes the audit rows.", "trigger"
+        Choice(("trigger", "application")),
+        "Who writes the audit rows.",
+        "trigger",
+        effect_later=True,
     )
 
 
@@ -184,10 +186,16 @@ class Audit:
         example="category",
     )  # fmt: skip
     partition: str = setting(
-        Choice(("day", "week", "month")), "Length of a partition; bounds in UTC.", "month"
+        Choice(("day", "week", "month")),
+        "Length of a partition; bounds in UTC.",
+        "month",
+        effect_later=True,
     )
     premake: int = setting(
-        Number("partitions", 1, 400, whole=True), "Partitions kept ready ahead.", 3
+        Number("partitions", 1, 400, whole=True),
+        "Partitions kept ready ahead.",
+        3,
+        effect_later=True,
     )
     retention: Retention | None = setting(
         RETENTION,
@@ -268,13 +276,18 @@ class Application(HttpAccess):
     )
     timeout: float = setting(Duration(0.05, 60), "Longest time of the whole answer.", 3.0)
     requests: ApplicationCounter | None = setting(
-        _COUNTER, "Requests, all of them.", None, example="{metric: http_requests_total}"
+        _COUNTER,
+        "Requests, all of them.",
+        None,
+        example="{metric: http_requests_total}",
+        effect_later=True,
     )
     errors: ApplicationCounter | None = setting(
         _COUNTER,
         "Requests that failed.",
         None,
         example='{metric: http_requests_total, match: {status: "5.."}}',
+        effect_later=True,
     )
     cache: ApplicationCache | None = setting(
         Section(ApplicationCache, "requests, hits"),
@@ -441,6 +454,14 @@ class Settings:
     )  # fmt: skip
     file: Path | None = None
     without_effect: tuple[str, ...] = ()
+
+    @property
+    def named_tables(self) -> tuple[TableName, ...]:
+        """Each once: those that gain a UUID, the audit log, those whose changes it holds."""
+        found = [table.name for table in self.tables]
+        if self.audit is not None:
+            found += [self.audit.table, *(watch.table for watch in self.audit.watch)]
+        return tuple(dict.fromkeys(found))
 
 
 SETTINGS = Section(Settings, "the settings", rules.of_settings)

@@ -97,6 +97,7 @@ class Database(Connection):
         Section(Identity, "system_identifier, database"),
         "Pinned by `phasegate init`; compared with the evidence, without connecting.",
         Identity,
+        effect_later=True,
     )
 
 

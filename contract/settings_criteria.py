@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phasegate.contract.sections import ListOf, Section, setting
+from phasegate.contract.sections import ListOf, Section, setting, without_effect_yet
 from phasegate.contract.settings_rules import of_falling, of_rising
 from phasegate.contract.shapes import Choice, Duration, Number, Shape, Size
 
@@ -42,12 +42,18 @@ class Criterion:
     """What every criterion has."""
 
     max_age: float | None = setting(
-        Duration(1, 30 * 86_400), "Evidence older than this decides nothing.", None,
-        example="60s", effect_later=True,
-    )  # fmt: skip
+        Duration(1, 30 * 86_400), "Evidence older than this decides nothing.", None, example="60s"
+    )
 
 
 _PLAIN = Section(Criterion, "max_age")
+
+
+def _not_measured_yet(doc: str) -> Criterion:
+    found: Criterion = setting(_PLAIN, doc, Criterion, effect_later=True)
+    return found
+
+
 _COUNTED = "max_age, min_span, confidence, assumed_dispersion"
 
 
@@ -55,6 +61,7 @@ _COUNTED = "max_age, min_span, confidence, assumed_dispersion"
 class CountedCriterion(Criterion):
     """A criterion that is decided by a test on counts."""
 
+    max_age: float | None = without_effect_yet(Criterion, "max_age")
     min_span: float | None = setting(
         Duration(1, 30 * 86_400), "Shortest span of the evidence.", None,
         example="15m", effect_later=True,
@@ -112,6 +119,7 @@ class ErrorRate(CountedCriterion):
 class AuditGrowth(Criterion):
     """New audit rows in an hour; alert only."""
 
+    max_age: float | None = without_effect_yet(Criterion, "max_age")
     warning: float | None = _limit(_ROWS, "warning, rows an hour", "10000")
     critical: float | None = _limit(_ROWS, "critical, rows an hour", "50000")
 
@@ -161,9 +169,9 @@ class Criteria:
         ErrorRate,
         effect_later=True,
     )
-    audit_coverage: Criterion = setting(_PLAIN, "The audit log holds every change.", Criterion)
-    integration_tests: Criterion = setting(_PLAIN, "The integration tests pass.", Criterion)
-    customer_issues: Criterion = setting(_PLAIN, "No customer reports an issue.", Criterion)
+    audit_coverage: Criterion = _not_measured_yet("The audit log holds every change.")
+    integration_tests: Criterion = _not_measured_yet("The integration tests pass.")
+    customer_issues: Criterion = _not_measured_yet("No customer reports an issue.")
     uuid_missing: Criterion = setting(_PLAIN, "No row lacks its UUID.", Criterion)
     indexes_valid: Criterion = setting(_PLAIN, "No index is invalid.", Criterion)
     constraints_validated: Criterion = setting(_PLAIN, "No constraint is NOT VALID.", Criterion)
@@ -182,5 +190,5 @@ class Criteria:
         "Audit partitions stand ready for long enough.",
         AuditPartitionRunway,
     )
-    backup_restored: Criterion = setting(_PLAIN, "A backup was proved by a restore.", Criterion)
-    preflight: Criterion = setting(_PLAIN, "The server can carry the migration.", Criterion)
+    backup_restored: Criterion = _not_measured_yet("A backup was proved by a restore.")
+    preflight: Criterion = _not_measured_yet("The server can carry the migration.")

@@ -6,11 +6,11 @@ redis-py retries by default; a refused connection would then cost a scrape its d
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -21,10 +21,10 @@ from phasegate.contract.errors import CollectError, SourceError, SourceTimeout
 NAME = "phasegate-exporter"
 
 REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.NoPermissionError, "privilege"),
     (exceptions.AuthenticationError, "authentication"),
     (exceptions.AuthenticationWrongNumberOfArgsError, "authentication"),
     (exceptions.AuthorizationError, "authentication"),
-    (exceptions.NoPermissionError, "privilege"),
     (exceptions.BusyLoadingError, "loading"),
     (exceptions.TimeoutError, "timeout"),
     (TimeoutError, "timeout"),
@@ -48,7 +48,7 @@ def open_cache(address: CacheAddress, timeout_seconds: float) -> Redis:
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "retry": Retry(NoBackoff(), 0),
-        "client_name": NAME,
+        "redis_connect_func": introduce,
         "max_connections": 1,
         "decode_responses": True,
         "encoding_errors": "replace",
@@ -69,6 +69,14 @@ def open_cache(address: CacheAddress, timeout_seconds: float) -> Redis:
     return Redis(host=host, port=port, **options)
 
 
+async def introduce(connection: Connection) -> None:
+    """Log in, and tell the server our name; a user who may do no more than we need may not."""
+    await connection.on_connect()
+    await connection.send_command("CLIENT", "SETNAME", NAME)
+    with suppress(exceptions.ResponseError):
+        await connection.read_response()
+
+
 async def close_cache(client: Redis) -> None:
     """Close the client, and the sentinels that it asked."""
     await client.aclose()
@@ -85,4 +93,7 @@ async def told_apart(collector: str) -> AsyncIterator[None]:
         yield
     except tuple(kind for kind, _ in REASONS) as error:
         reason = next(word for kind, word in REASONS if isinstance(error, kind))
+        # redis-py has no kind of its own for it.
+        if "max number of clients" in str(error):
+            reason = "too_many_connections"
         raise CollectError(collector, reason, str(error)) from error

@@ -7,18 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from phasegate.contract.model import Distribution, Metric, Sample
+from phasegate.contract.model import Distribution, Exemplar, Metric, Sample
 
 
 @dataclass
 class _State:
     counts: list[int]
     total: float = 0.0
+    exemplars: dict[int, Exemplar] = field(default_factory=dict)
 
 
 @dataclass
 class Histograms:
-    """One set of bucket edges (seconds, ascending) for all; other edges start them anew."""
+    """One set of bucket edges (seconds, ascending) for all; other edges start them anew.
+
+    Exemplars stay in memory: they point at what only this process remembers.
+    """
 
     edges: tuple[float, ...] = ()
     _states: dict[tuple[Metric, tuple[str, ...]], _State] = field(default_factory=dict)
@@ -29,13 +33,21 @@ class Histograms:
             self.edges = edges
             self._states.clear()
 
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Count one observation in its bucket: the first whose edge is not below it."""
+    def observe(
+        self, metric: Metric, value: float, *labels: str, exemplar: Exemplar | None = None
+    ) -> None:
+        """Count one observation in its bucket: the first whose edge is not below it.
+
+        An `exemplar` takes the place of the bucket's last one.
+        """
         state = self._states.get((metric, labels))
         if state is None:
             state = self._states[metric, labels] = _State([0] * (len(self.edges) + 1))
-        state.counts[bisect_left(self.edges, value)] += 1
+        bucket = bisect_left(self.edges, value)
+        state.counts[bucket] += 1
         state.total += value
+        if exemplar is not None:
+            state.exemplars[bucket] = exemplar
 
     def dump(self) -> dict[str, Any]:
         """The whole as plain data."""
@@ -55,7 +67,14 @@ class Histograms:
         """What is to be exposed of these metrics."""
         wanted = frozenset(metrics)
         return [
-            metric(Distribution(self.edges, tuple(state.counts), state.total), *labels)
+            metric(_distribution(self.edges, state), *labels)
             for (metric, labels), state in self._states.items()
             if metric in wanted
         ]
+
+
+def _distribution(edges: tuple[float, ...], state: _State) -> Distribution:
+    exemplars: tuple[Exemplar | None, ...] = ()
+    if state.exemplars:
+        exemplars = tuple(state.exemplars.get(bucket) for bucket in range(len(state.counts)))
+    return Distribution(edges, tuple(state.counts), state.total, exemplars)

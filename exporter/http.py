@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import math
 import re
+import time
 
 from aiohttp import web
 
@@ -18,6 +19,8 @@ from phasegate.contract.evidence import EVIDENCE_PATH
 from phasegate.contract.settings_describe import describe_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.collectors.latency import Latency
+from phasegate.exporter.collectors.plans import Plans
+from phasegate.exporter.criteria_now import WINDOW_SECONDS, Held
 from phasegate.exporter.evidence_page import answer_evidence
 from phasegate.exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE
 from phasegate.exporter.page import render_page
@@ -101,20 +104,38 @@ def scrape_timeout(request: web.Request, exporter: Exporter) -> float:
 async def landing_page(request: web.Request) -> web.Response:
     """The state of everything at the last run, for a person."""
     exporter = request.app[EXPORTER]
-    statuses, kept = exporter.runner.last()
-    text = render_page(exporter.settings, exporter.targets.values(), statuses, kept)
+    _, kept = exporter.runner.last()
+    now = time.time()
+    held = Held(
+        now=now,
+        observations=exporter.evidence.observations(0, exporter.targets),
+        series=exporter.evidence.series(now - WINDOW_SECONDS, now),
+        statuses=exporter.runner.statuses,
+    )
+    collectors = exporter.runner.collectors.values()
+    plans = [line for c in collectors if isinstance(c, Plans) for line in c.lines()]
+    text = render_page(exporter.settings, exporter.targets.values(), kept, held, plans)
     return web.Response(text=text, content_type="text/html")
 
 
 async def probes_page(request: web.Request) -> web.Response:
-    """The last hundred events of each probe, oldest first, as JSON; after `since` where given."""
+    """The last hundred events of each probe and those that exemplars name, oldest first, as JSON;
+    after `since` where given. Each has the plan of its lookup as it was then."""
     try:
         since = float(request.query.get("since", "0"))
     except ValueError:
         return web.Response(status=400, text="since: expected Unix seconds\n")
     collectors = request.app[EXPORTER].runner.collectors.values()
-    recent = {c.name: c.recent for c in collectors if isinstance(c, Latency)}
-    found = {name: [e for e in events if e["t"] > since] for name, events in recent.items()}
+    plans = {c.database.name: c for c in collectors if isinstance(c, Plans)}
+    found = {
+        c.name: [
+            event | plans[c.database.name].told(event)
+            for event in c.probes()
+            if event["time"] > since
+        ]
+        for c in collectors
+        if isinstance(c, Latency)
+    }
     return web.json_response(found)
 
 

@@ -74,8 +74,23 @@ class Plan:
     groups: tuple[Group, ...]
     absent: tuple[Absent, ...]
 
+    @property
+    def timed(self) -> list[Timed]:
+        """Every lookup, group by group."""
+        return [timed for group in self.groups for timed in group.timed]
+
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """What decides how the server understands and plans the lookups."""
+        schemas = dict.fromkeys(["pg_catalog", *(timed.schema for timed in self.timed), "public"])
+        return {
+            "search_path": ", ".join(sql.Identifier(schema).as_string() for schema in schemas),
+            "enable_indexonlyscan": "off",  # a lookup of a row reads the row
+        }
+
 
 Catalog = dict[tuple[str, str], dict[str, Column]]
+Indexes = dict[tuple[str, str, str], list[int]]
 
 
 def wanted_tables(settings: Settings) -> list[tuple[str, str]]:

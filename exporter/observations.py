@@ -7,13 +7,13 @@ last complete set stays and grows old, until the judge calls it stale.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Distribution, Metric, Observation, Sample
 from phasegate.contract.names import TableName
+from phasegate.contract.quantities import WITHOUT_END
 from phasegate.exporter.evidence import EvidenceStore, source_of
 from phasegate.exporter.runner import Snapshot, Status
 from phasegate.exporter.targets import Target
@@ -26,8 +26,6 @@ OF_THE_DATABASE: tuple[tuple[str, str, Metric], ...] = (
     ("constraints_validated", "schema", metrics.CONSTRAINTS_UNVALIDATED),
 )
 DATABASE = "database"
-WITHOUT_END = sys.float_info.max
-"""Stands for a runway without end: JSON has no infinity, and a judge lets none pass."""
 
 Found = dict[tuple[str, str], tuple[str, list[Observation]]]
 

@@ -6,12 +6,17 @@ standard library's smallest parts only, uses libpq directly, and writes one line
 
     stdin    one JSON line: the `Order`; its end means that the exporter is gone
     stdout   JSON lines: {"l": index, "t": Unix time, "s": seconds}          a lookup answered
-             {"l": index, "t": Unix time, "f": SQLSTATE class}               it failed
+             {"l": index, "t": Unix time, "f": SQLSTATE class, "e": error}   it failed
              {"l": index, "t": Unix time, "k": reason, "n": slots}           slots were skipped
+             {"o": [[key, scans], …], "t": Unix time}                        our own index scans
 
 Time counts from the intended start wherever the server made us late, so that a stall is seen by
 every slot that it delayed; our own late waking is not the server's time. Each key was drawn at
 least a round earlier: a row read just before its lookup would always be in memory.
+
+Every statement shares its transaction with a look at the scans that this backend has made and not
+yet reported: the server reports when a transaction ends, at moments of its own choice, and only
+before that can it be asked who scanned. The look and the end of the transaction are not timed.
 """
 
 from __future__ import annotations
@@ -36,7 +41,10 @@ KEYS = 256
 BOUNDS_SECONDS = 30.0
 RECONNECT_SECONDS = 0.5
 NO_ANSWER_SECONDS = 1.0
+END_SECONDS = 0.4
 UNREACHABLE = "08"
+SCANS = "scans"
+MARKER = -1  # as the statement of the scans numbers how often it ran since the last report
 
 
 class Lookup(NamedTuple):
@@ -75,6 +83,11 @@ class Probe:
         self.bounds: list[tuple[float, int, int] | None] = [None for _ in self.groups]
         self.warm_ups = [WARM_UPS for _ in self.lookups]
         self.connection: psycopg.Connection[Any] | None = None
+        self.scans: str = order.get("scans", "")
+        self.pending: dict[int, int] = {}
+        self.own: dict[int, int] = {}
+        self.at_work = threading.Lock()
+        self.refusal = ""
         self.busy_until = 0.0
         self.give_up_at = float("inf")
         self.next_connect = 0.0
@@ -96,7 +109,8 @@ class Probe:
                 reason = "server_busy" if self.busy_until > intended else "process_late"
                 self.skip(self.groups[number], reason, missed)
                 intended += missed * self.interval
-            self.slot(number, intended)
+            with self.at_work:
+                self.slot(number, intended)
             slots[number] = intended + self.interval
 
     def slot(self, number: int, intended: float) -> None:
@@ -104,19 +118,22 @@ class Probe:
         group = self.groups[number]
         try:
             if not self.connected():
-                self.fail(group.lookups, UNREACHABLE)
+                self.fail(group.lookups, UNREACHABLE, self.refusal)
                 return
             key = self.keys[number].popleft() if self.keys[number] else None
             if key is None:
                 self.skip(group, "no_key", 1)
             else:
                 self.measure(group, key, intended)
-            for _ in range(2 if len(self.keys[number]) < KEYS else 1):
-                self.draw(number)
+            if self.connection is not None:
+                for _ in range(2 if len(self.keys[number]) < KEYS else 1):
+                    self.draw(number)
+                self.settle()
         except psycopg.Error as error:
-            self.fail(group.lookups, (error.sqlstate or UNREACHABLE)[:2])
+            self.fail(group.lookups, (error.sqlstate or UNREACHABLE)[:2], type(error).__name__)
             self.drop()
         finally:
+            self.tell_own()
             self.give_up_at = float("inf")
             self.busy_until = time.perf_counter()
 
@@ -135,10 +152,8 @@ class Probe:
             result = self.ask(f"l{index}", [value])
             seconds = time.perf_counter() - began
             if result.status != pq.ExecStatus.TUPLES_OK:
-                say(
-                    l=index,
-                    f=(result.error_field(pq.DiagnosticField.SQLSTATE) or b"08")[:2].decode(),
-                )
+                error = psycopg.errors.error_from_result(result)
+                self.fail([index], (error.sqlstate or UNREACHABLE)[:2], type(error).__name__)
                 if self.connection is None or self.connection.pgconn.status != pq.ConnStatus.OK:
                     self.drop()
                     return
@@ -148,6 +163,7 @@ class Probe:
                 self.warm_ups[index] -= 1
             else:
                 say(l=index, s=seconds)
+            self.settle()
 
     def draw(self, number: int) -> None:
         """Take the key of one more row, by an index jump to a random place."""
@@ -186,10 +202,57 @@ class Probe:
         return found[0], found[1]
 
     def ask(self, name: str, parameters: list[bytes]) -> pq.abc.PGresult:
-        """Execute a prepared statement; the watchdog cuts the connection if nothing comes."""
+        """Execute a prepared statement; the watchdog cuts the connection if nothing comes.
+
+        The transaction stays open until `settle`: the answer is asked for at once, by a flush.
+        """
         assert self.connection is not None
+        pgconn = self.connection.pgconn
         self.give_up_at = time.perf_counter() + self.timeout + NO_ANSWER_SECONDS
-        return self.connection.pgconn.exec_prepared(name.encode(), parameters)
+        pgconn.send_query_prepared(name.encode(), parameters)
+        pgconn.send_flush_request()
+        result = pgconn.get_result()
+        if result is None or pgconn.get_result() is not None:
+            raise psycopg.OperationalError("the connection was lost")
+        return result
+
+    def settle(self) -> None:
+        """End the transaction, and count the scans of keys that it made."""
+        assert self.connection is not None
+        pgconn = self.connection.pgconn
+        self.give_up_at = time.perf_counter() + self.timeout + NO_ANSWER_SECONDS
+        if self.scans:
+            pgconn.send_query_prepared(SCANS.encode(), [])
+        pgconn.pipeline_sync()
+        while True:
+            result = pgconn.get_result()
+            if result is None:
+                if pgconn.status != pq.ConnStatus.OK:
+                    raise psycopg.OperationalError("the connection was lost")
+            elif result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return
+            elif result.status == pq.ExecStatus.TUPLES_OK:
+                self.count(result)
+            elif result.status != pq.ExecStatus.PIPELINE_ABORTED:
+                raise_result(result)
+
+    def count(self, result: pq.abc.PGresult) -> None:
+        """Add what is pending beyond the last look; all of it where a report came between."""
+        rows = ((result.get_value(n, 0), result.get_value(n, 1)) for n in range(result.ntuples))
+        pending = {int(number or 0): int(scans or 0) for number, scans in rows}
+        base = {} if pending.pop(MARKER) <= 1 else self.pending
+        for number, scans in pending.items():
+            # With an index that was dropped goes what was pending of it.
+            gained = max(0, scans - base.get(number, 0))
+            self.own[number] = self.own.get(number, 0) + gained
+        self.pending = pending
+
+    def tell_own(self) -> None:
+        """Tell of our own scans since the last time."""
+        scans = [[number, count] for number, count in self.own.items() if count]
+        self.own = {}
+        if scans:
+            say(o=scans)
 
     def connected(self) -> bool:
         """Whether there is a connection; tries to open one, not more often than twice a second."""
@@ -206,7 +269,8 @@ class Probe:
         try:
             self.connection = psycopg.connect(**keywords, autocommit=True)
             self.prepare()
-        except psycopg.Error:
+        except psycopg.Error as error:
+            self.refusal = type(error).__name__
             self.drop()
             return False
         return True
@@ -219,11 +283,15 @@ class Probe:
         statements = {f"l{i}": lookup.sql for i, lookup in enumerate(self.lookups)}
         for i, group in enumerate(self.groups):
             statements |= {f"d{i}": group.draw, f"b{i}": group.bounds}
+        if self.scans:
+            statements[SCANS] = self.scans
         for name, text in statements.items():
             result = self.connection.pgconn.prepare(name.encode(), text.encode())
             if result.status != pq.ExecStatus.COMMAND_OK:
                 raise_result(result)
+        self.connection.pgconn.enter_pipeline_mode()
         self.warm_ups = [WARM_UPS for _ in self.lookups]
+        self.pending = {}
 
     def drop(self) -> None:
         """Close the connection."""
@@ -237,10 +305,11 @@ class Probe:
         for index in group.lookups:
             say(l=index, k=reason, n=slots)
 
-    def fail(self, lookups: list[int], category: str) -> None:
-        """Tell of probes that did not get an answer."""
+    def fail(self, lookups: list[int], category: str, error: str) -> None:
+        """Tell of probes that did not get an answer. The error's name, never its text: that can
+        hold the value of a key."""
         for index in lookups:
-            say(l=index, f=category)
+            say(l=index, f=category, e=error)
 
     def watch(self) -> None:
         """Cut the socket of a statement that outlives even its server-side time-out."""
@@ -263,19 +332,21 @@ def raise_result(result: pq.abc.PGresult) -> None:
 def say(**event: object) -> None:
     """One line to the exporter."""
     event["t"] = time.time()
-    os.write(1, json.dumps(event).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the exporter is gone, and so are we soon
+        os.write(1, json.dumps(event).encode() + b"\n")
 
 
-def leave_with_owner() -> None:
-    """End when the exporter does, however it ended."""
+def leave_with_owner(probe: Probe) -> None:
+    """End when the exporter does, however it ended; a slot that has begun tells its scans first."""
     sys.stdin.buffer.read()
+    probe.at_work.acquire(timeout=END_SECONDS)
     os._exit(0)
 
 
 def main() -> None:
     """Read the order, then probe until the end of stdin."""
     probe = Probe(json.loads(sys.stdin.buffer.readline()))
-    for work in (probe.watch, leave_with_owner):
+    for work in (probe.watch, lambda: leave_with_owner(probe)):
         threading.Thread(target=work, daemon=True).start()
     probe.run()
 

@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 RESTART_SECONDS = 1.0
 SILENCE_SECONDS = 5.0
+END_SECONDS = 0.6
 
 
 class Prober:
@@ -82,7 +83,15 @@ class Prober:
         except TimeoutError:
             log.warning("probe_silent", target=self._name, seconds=self._silence)
         finally:
+            process.stdin.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self._receive_last(process.stdout)
             with suppress(ProcessLookupError):
                 process.kill()
-            process.stdin.close()
             await process.wait()
+
+    async def _receive_last(self, lines: asyncio.StreamReader) -> None:
+        """What a probe that was told to end still says: the slot that it was in."""
+        while line := await lines.readline():
+            self._receive(json.loads(line))

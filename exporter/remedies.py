@@ -7,6 +7,7 @@ REMEDIES = {
     "each connection",
     "budget": "give the collector more time in the configuration, or a smaller task",
     "cache_error": "the cache's server refused a command: see the error",
+    "cancelled": "somebody cancelled our statement at the server (pg_cancel_backend)",
     "internal": "this is a bug of Phasegate: report it with the log's lines",
     "loading": "the cache's server reads its data from disk: wait",
     "lock_timeout": "somebody holds or awaits a lock on what is read: see pg_locks; the next run "

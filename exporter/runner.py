@@ -100,11 +100,13 @@ class Runner:
         self._redact = redact
         self._running: dict[str, asyncio.Task[None]] = {}
         self._schedules: list[asyncio.Task[None]] = []
+        self._outage: set[str] = set()
 
     async def start(self) -> None:
         """Start what runs between scrapes."""
         for collector in self.collectors.values():
             await collector.start()
+        for collector in self.collectors.values():
             if collector.interval is not None:
                 self._schedules.append(asyncio.create_task(self._repeat(collector)))
 
@@ -147,12 +149,25 @@ class Runner:
         late = {name for name, task in tasks.items() if not task.done()}
         for name in late:
             self._fail(name, "timeout", "still running at the scrape's deadline")
+        self._make_up()
         return self._snapshot(wanted, late, full=not only)
 
     async def run_scheduled(self, timeout: float) -> None:
         """Run every collector that has a schedule once, for `--once`."""
         scheduled = [c for c in self.collectors.values() if c.interval is not None]
         await asyncio.gather(*(self._launch(c, min(timeout, c.budget)) for c in scheduled))
+
+    def _make_up(self) -> None:
+        """Run at once what failed on its schedule while its target was down, now that it is up."""
+        for collector in self.collectors.values():
+            if collector.interval is None or collector.target is None:
+                continue
+            if not collector.target.up:
+                self._outage.add(collector.name)
+            elif collector.name in self._outage:
+                self._outage.discard(collector.name)
+                if not self.statuses[collector.name].success:
+                    self._launch(collector, collector.budget)
 
     def _launch(self, collector: Collector, timeout: float) -> asyncio.Task[None]:
         """The collector's run in progress, if there is one, else a new one: scrapes share it."""

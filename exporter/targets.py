@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from dataclasses import dataclass, field
 
@@ -43,7 +44,8 @@ class Target:
     """A server by name. `identity` is the last one read, None before the first answer.
 
     `up` is what the last run found. Databases have `pool` (three connections) and `slow` (one, for
-    exact counts); replicas share one for both; a cache has neither.
+    exact counts); replicas share one for both; a cache has neither. `keys_counted` is set once the
+    scans of its keys have a base line: a probe that began before would be subtracted from nothing.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Target:
     slow: Backends | None = None
     up: bool = False
     identity: Identity | None = field(default=None)
+    keys_counted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def fast(self) -> Backends:

@@ -25,6 +25,13 @@ KEY_INDEX_SCANS = counter(
     "",
     "Scans of the indexes that the key leads, on all nodes; whoever made them",
 )
+KEY_OWN_SCANS = counter(
+    "key_scans",
+    "phasegate_key_own_scans_total",
+    "schema table key",
+    "",
+    "Those of the scans that the exporter made itself; up to ten seconds ahead of them",
+)
 KEY_FOREIGN_KEY_SCANS = counter(
     "key_scans",
     "phasegate_key_foreign_key_scans_bound_total",

@@ -44,6 +44,13 @@ PROBE_ABSENT = gauge(
     "",
     "Always 1; a configured lookup that is not made, and why",
 )
+PROBE_PLAN_CHANGES = counter(
+    "plans",
+    "phasegate_probe_plan_changes_total",
+    "target query_type schema table",
+    "",
+    "Changes of the lookup's plan (kinds of nodes and indexes, not costs) between two EXPLAINs",
+)
 PROBE_LAST_SUCCESS = gauge(
     "latency",
     "phasegate_probe_last_success_timestamp_seconds",

@@ -168,7 +168,7 @@ class Reconciliation(Collector):
 
     def kept(self) -> Sequence[Sample]:
         reconciled = self._log.ledger.reconciled
-        if not reconciled:
+        if not reconciled or self.target is None or not self.target.up:
             return ()
         age = max(0.0, time.time() - reconciled)
         return [metrics.AUDIT_RECONCILE_AGE(age, *self._log.labels)]

@@ -61,6 +61,8 @@ class CacheServerState(Collector):
                 self._client = open_cache(address, min(timeout, self._limit))
                 self._address, self._database = address.identity, address.database
             info: dict[str, Any] = await self._client.info()
+        if info.get("loading"):  # INFO is answered meanwhile, everybody else is refused
+            raise CollectError(self.name, "loading", "it loads its data from disk")
         self._count(info)
         self._subject.up = True
         return self._gauges(info)

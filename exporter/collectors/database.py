@@ -14,7 +14,7 @@ from phasegate.contract.model import Sample
 from phasegate.contract.names import TableName
 from phasegate.exporter.queries import load_queries
 from phasegate.exporter.runner import Collector
-from phasegate.exporter.tables import named_tables, table_parameters
+from phasegate.exporter.tables import table_parameters
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
 
@@ -113,5 +113,5 @@ def session_samples(row: Sessions) -> list[Sample]:
 
 def build(wiring: Wiring) -> list[Collector]:
     """The primary's, and one for each replica."""
-    state = DatabaseState(wiring.database, named_tables(wiring.settings))
+    state = DatabaseState(wiring.database, wiring.settings.named_tables)
     return [state, *(ReplicaReplay(t) for t in wiring.databases if t.kind == "replica")]

@@ -50,14 +50,12 @@ class DatabaseIdentity(Collector):
 
 def database_identity(row: dict[str, Any]) -> Identity:
     """The identity from one row of the query `identity`."""
-    moments = (row["started"], row["database_reset"], row["bgwriter_reset"])
-    epoch = "/".join([row["database_oid"], *(m.isoformat() if m else "-" for m in moments)])
     return Identity(
         system_identifier=row["system_identifier"],
         timeline=row["timeline"],
         database=row["database"],
         role="standby" if row["in_recovery"] else "primary",
-        epoch=f"{row['system_identifier']}/{epoch}",
+        epoch=f"{row['system_identifier']}/{row['epoch']}",
         version=row["version"],
         version_text=row["version_text"],
         in_recovery=row["in_recovery"],

@@ -18,9 +18,11 @@ from phasegate.contract import metrics
 from phasegate.contract.model import Sample
 from phasegate.contract.names import ColumnName, TableName
 from phasegate.exporter.backends import Session
+from phasegate.exporter.counters import Counters
+from phasegate.exporter.own_scans import fetch_counted
 from phasegate.exporter.queries import load_queries
 from phasegate.exporter.runner import Collector
-from phasegate.exporter.tables import named_tables, table_parameters
+from phasegate.exporter.tables import table_parameters
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
 
@@ -62,8 +64,9 @@ class KeyOverflow(Collector):
     name = "key_overflow"
     interval = INTERVAL_SECONDS
 
-    def __init__(self, target: Target, tables: Sequence[TableName]) -> None:
+    def __init__(self, target: Target, tables: Sequence[TableName], counters: Counters) -> None:
         self.target = self._database = target
+        self._counters = counters
         self._named = table_parameters(tables)
         self._growth: dict[tuple[ColumnName, int | None], Growth] = {}
 
@@ -76,7 +79,7 @@ class KeyOverflow(Collector):
                 if sequence is None and not readable:
                     continue
                 column = ColumnName(schema, table, name)
-                value = await fetch_value(session, column, sequence)
+                value = await self._fetch_value(session, column, sequence)
                 # Sequence and highest key differ: a change from one to the other begins anew.
                 source = column, sequence
                 growth = seen[source] = self._growth.get(source, Growth())
@@ -88,20 +91,25 @@ class KeyOverflow(Collector):
         self._growth = seen
         return samples
 
+    async def _fetch_value(self, session: Session, column: ColumnName, sequence: int | None) -> int:
+        """The last value that the sequence gave, else the highest key in the table; 0 for none."""
+        if sequence is not None:
+            rows = await session.rows(QUERIES["sequence"].sql, {"sequence": sequence})
+        else:
+            table = TableName(column.schema, column.table)
+            rows = await fetch_counted(
+                session, self._database, self._counters, table, _highest(column)
+            )
+        return int(rows[0][0])
 
-async def fetch_value(session: Session, column: ColumnName, sequence: int | None) -> int:
-    """The last value that the sequence gave, else the highest key in the table; 0 for none."""
-    if sequence is not None:
-        [(value,)] = await session.rows(QUERIES["sequence"].sql, {"sequence": sequence})
-        return int(value)
-    query = sql.SQL(QUERIES["highest"].sql).format(
+
+def _highest(column: ColumnName) -> sql.Composed:
+    return sql.SQL(QUERIES["highest"].sql).format(
         table=sql.Identifier(column.schema, column.table), column=sql.Identifier(column.column)
     )
-    [(value,)] = await session.rows(query)
-    return int(value)
 
 
 def build(wiring: Wiring) -> list[Collector]:
     """The one collector, where tables are configured."""
-    tables = named_tables(wiring.settings)
-    return [KeyOverflow(wiring.database, tables)] if tables else []
+    tables = wiring.settings.named_tables
+    return [KeyOverflow(wiring.database, tables, wiring.counters)] if tables else []

@@ -19,9 +19,11 @@ from phasegate.contract.model import Sample
 from phasegate.contract.names import ColumnName, TableName
 from phasegate.contract.settings import Table
 from phasegate.exporter.backends import Backends, Session, failure_reason
+from phasegate.exporter.counters import Counters
+from phasegate.exporter.own_scans import fetch_counted
 from phasegate.exporter.queries import load_queries
 from phasegate.exporter.runner import STALE_AFTER_INTERVALS, Collector
-from phasegate.exporter.tables import named_tables, table_parameters
+from phasegate.exporter.tables import table_parameters
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
 
@@ -61,9 +63,15 @@ class MissingUuids(Collector):
     name = "schema/uuid_missing"
 
     def __init__(
-        self, target: Target, slow: Backends, keyed: Sequence[Table], interval: float
+        self,
+        target: Target,
+        slow: Backends,
+        keyed: Sequence[Table],
+        interval: float,
+        counters: Counters,
     ) -> None:
         self.target = self._database = target
+        self._counters = counters
         self._slow = slow
         self._keyed = uuid_columns(keyed)
         self.interval = interval
@@ -79,7 +87,7 @@ class MissingUuids(Collector):
                     column = ColumnName(*row)
                     began = time.time()
                     try:
-                        rows = await count_missing(session, column)
+                        rows = await self._count_missing(session, column)
                     except psycopg.Error as error:
                         failed.append((column, error))
                     else:
@@ -93,6 +101,15 @@ class MissingUuids(Collector):
                 "; ".join(f"{column}: {str(error).strip()}" for column, error in failed),
             )
         return ()
+
+    async def _count_missing(self, session: Session, column: ColumnName) -> int:
+        """Rows of the table in which the column is NULL."""
+        query = sql.SQL(QUERIES["missing"].sql).format(
+            table=sql.Identifier(column.schema, column.table), column=sql.Identifier(column.column)
+        )
+        table = TableName(column.schema, column.table)
+        [(rows,)] = await fetch_counted(session, self._database, self._counters, table, query)
+        return int(rows)
 
     def kept(self) -> Sequence[Sample]:
         """Here and not from `collect`, so that one table's failure costs only its own figure."""
@@ -113,23 +130,14 @@ def uuid_columns(keyed: Sequence[Table]) -> dict[str, list[str]]:
     return parameters | {"columns": [table.uuid_column for table in keyed]}
 
 
-async def count_missing(session: Session, column: ColumnName) -> int:
-    """Rows of the table in which the column is NULL."""
-    query = sql.SQL(QUERIES["missing"].sql).format(
-        table=sql.Identifier(column.schema, column.table), column=sql.Identifier(column.column)
-    )
-    [(rows,)] = await session.rows(query)
-    return int(rows)
-
-
 def build(wiring: Wiring) -> list[Collector]:
     """On the primary, where tables are configured; the counts where some gain a UUID."""
     settings, target = wiring.settings, wiring.database
-    tables = named_tables(settings)
+    tables = settings.named_tables
     if not tables:
         return []
     found: list[Collector] = [Schema(target, tables, settings.tables)]
     if settings.tables and target.slow is not None:
-        interval = settings.exporter.exact_count_interval
-        found.append(MissingUuids(target, target.slow, settings.tables, interval))
+        interval, counters = settings.exporter.exact_count_interval, wiring.counters
+        found.append(MissingUuids(target, target.slow, settings.tables, interval, counters))
     return found

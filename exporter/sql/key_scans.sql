@@ -1,7 +1,7 @@
 -- Which keys are still read: scans of their indexes, and what foreign keys can explain of them.
 
 -- name: scans
--- rights: none beyond CONNECT
+-- rights: pg_monitor (pg_control_system)
 -- locks: none
 -- cost: under 1 ms; 4 ms for 3,000 partitions
 WITH RECURSIVE tree (root, oid) AS (
@@ -45,6 +45,8 @@ epoch AS (
     SELECT
         concat_ws(
             '/',
+            (SELECT s.system_identifier FROM pg_control_system() AS s),
+            (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()),
             pg_postmaster_start_time(),
             -- A crash discards the statistics without moving the postmaster's start; this it moves.
             pg_stat_get_bgwriter_stat_reset_time()
@@ -86,3 +88,24 @@ SELECT
 FROM keys AS k
 CROSS JOIN epoch AS e
 JOIN foreign_keys AS f ON f.oid = k.oid AND f.attnum = k.attnum;
+
+-- name: own
+-- rights: none beyond CONNECT
+-- locks: none
+-- cost: under 1 ms; 5 ms for 3,000 partitions
+WITH RECURSIVE tree (oid) AS (
+    SELECT c.oid
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s AND c.relname = %(table)s
+    UNION
+    SELECT i.inhrelid
+    FROM tree AS t
+    JOIN pg_inherits AS i ON i.inhparent = t.oid
+)
+
+SELECT a.attname::text AS key, sum(pg_stat_get_xact_numscans(i.indexrelid)) AS scans
+FROM tree AS t
+JOIN pg_index AS i ON i.indrelid = t.oid
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+GROUP BY a.attname;

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from phasegate.contract.evaluate import evaluate_exact, exact_limit
+from phasegate.contract.criteria import passing_limit
+from phasegate.contract.evaluate import evaluate_exact
 from phasegate.contract.evidence import EVIDENCE_PATH, Evidence
 from phasegate.contract.model import Series, Verdict
 from phasegate.contract.settings_load import load_settings
@@ -102,7 +103,7 @@ async def test_nobody_has_to_scrape(serve: Serve) -> None:
         assert len(block.buckets) == len(series.edges) + 1
     assert series.blocks[-1].open
     for criterion in ("audit_partition_size", "audit_partition_runway", "health"):
-        limit = exact_limit(exporter.settings, criterion)
+        limit = passing_limit(exporter.settings, criterion)
         judged = evaluate_exact(criterion, found.observations, time.time(), limit, 60)
         assert judged.verdict is Verdict.PASSED, judged
 

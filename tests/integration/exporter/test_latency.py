@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 
 from phasegate.contract import metrics
+from phasegate.contract.model import Exemplar
 from phasegate.exporter.app import Exporter
+from phasegate.exporter.collectors.latency import Latency
 from phasegate.exporter.runner import Snapshot
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import distribution_of, labels_of, value_of
@@ -117,3 +120,68 @@ async def test_a_killed_backend_is_replaced(
         " AND datname = current_database()"
     )
     assert backends <= 5
+
+
+async def test_slow_probes_are_exemplars_that_the_page_can_find(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    exporter = await start_exporter(
+        WITH_UUID,
+        f"{CONFIG}criteria: {{uuid_lookup_latency: {{warning: 300ms, critical: 900ms}}}}\n",
+    )
+    fast = await until(exporter, lambda s: count(s, UUID) > 5)
+    assert not exemplars(fast)
+    for _ in range(10):  # a lock may catch the probe while it draws a key, which is not timed
+        with psycopg.connect(database.conninfo()) as holder:
+            holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            await asyncio.sleep(0.6)
+        await asyncio.sleep(0.2)
+        found = exemplars(await exporter.scrape(5, frozenset()))
+        if found:
+            break
+    assert found
+    # A hundred events later the page still has what an exemplar names, also after a reload.
+    before = count(await until(exporter, lambda _: True), UUID)
+    await until(exporter, lambda s: count(s, UUID) > before + 60)
+    await exporter.reload()
+    kept = {event["probe_id"]: event for event in probes(exporter)}
+    for exemplar in found:
+        [(name, probe_id)] = exemplar.labels
+        assert name == "probe_id"
+        assert len(name) + len(probe_id) < 128
+        assert exemplar.value > 0.3
+        assert (kept[probe_id]["seconds"], kept[probe_id]["time"]) == exemplar[1:]
+
+
+def exemplars(snapshot: Snapshot) -> list[Exemplar]:
+    both = [distribution_of(snapshot, metrics.QUERY_DURATION, *k) for k in (UUID, INTEGER)]
+    return [e for found in both if found for e in found.exemplars if e is not None]
+
+
+def probes(exporter: Exporter) -> list[dict[str, Any]]:
+    collector = exporter.runner.collectors["latency"]
+    assert isinstance(collector, Latency)
+    return collector.probes()
+
+
+async def test_a_failed_probe_tells_its_class_and_no_key(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    exporter = await start_exporter(
+        WITH_UUID,
+        f"""{CONFIG}
+lookups: [{{query_type: cast, sql: "SELECT (uuid::text || 'x')::uuid FROM users WHERE uuid = $1", \
+parameter: users.uuid}}]
+""",
+    )
+    labels = ("database", "cast", "public", "users", "22")
+    await until(exporter, lambda s: labels in labels_of(s, metrics.PROBE_FAILURES))
+    [failed, *_] = [event for event in probes(exporter) if "error" in event]
+    assert set(failed) == {"probe_id", "time", "query_type", "schema", "table", "class", "error"}
+    assert (failed["class"], failed["error"]) == ("22", "InvalidTextRepresentation")
+    assert failed["query_type"] == "cast"
+    # The other lookups go on beside it.
+    before = await until(exporter, lambda s: count(s, UUID) > 5)
+    await until(exporter, lambda s: count(s, UUID) > count(before, UUID) + 10)
+    keys = {str(uuid) for (uuid,) in database.execute("SELECT uuid FROM users")}
+    assert not any(key in str(probes(exporter)) for key in keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.integration.demo.test_application import apply_file, start
 CONFIG = """
 environment: test
 exporter: {{probe_interval: 50ms}}
+criteria: {{uuid_lookup_latency: {{warning: 10us}}}}  # every probe is an exemplar
 tables: [{{name: public.users}}]
 audit: {{table: public.audit_logs, category_column: category}}
 application:
@@ -74,6 +76,7 @@ async def prometheus(
             str(program),
             f"--config.file={tmp_path / 'prometheus.yml'}",
             f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            "--enable-feature=exemplar-storage",
             f"--web.listen-address=127.0.0.1:{own_port}",
         ],
         stderr=subprocess.DEVNULL,
@@ -114,3 +117,19 @@ async def test_a_real_prometheus_finds_nothing_doubled(prometheus: str) -> None:
     [counted] = await ask(prometheus, LOOKUPS)
     [own] = await ask(prometheus, 'sum(cache_requests_total{job="application"})')
     assert 0 < float(counted["value"][1]) <= float(own["value"][1])
+    await find_exemplars(prometheus)
+
+
+async def find_exemplars(prometheus: str) -> None:
+    """Slow probes are found in Prometheus by the name that `/debug/probes` knows them by."""
+    url = f"{prometheus}/api/v1/query_exemplars"
+    now = time.time()
+    asked: dict[str, str | float] = {"start": now - 60, "end": now}
+    asked["query"] = "db_query_duration_seconds_bucket"
+    async with aiohttp.ClientSession() as session, session.get(url, params=asked) as answer:
+        found = (await answer.json())["data"]
+    assert {row["seriesLabels"]["query_type"] for row in found} == {"uuid_lookup", "id_lookup"}
+    for exemplar in (one for row in found for one in row["exemplars"]):
+        assert set(exemplar["labels"]) == {"probe_id"}
+        assert 0 < float(exemplar["value"]) < 1
+        assert now - 60 < exemplar["timestamp"] < now

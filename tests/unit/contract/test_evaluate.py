@@ -6,11 +6,10 @@ import math
 
 import pytest
 
-from phasegate.contract.criteria import Direction
+from phasegate.contract.criteria import CRITERIA, Decision, Direction, Limit
 from phasegate.contract.errors import ContractError
-from phasegate.contract.evaluate import STATES, Limit, evaluate_exact, exact_limit
+from phasegate.contract.evaluate import evaluate_exact
 from phasegate.contract.model import Judgement, Observation, Verdict
-from phasegate.contract.settings_load import load_settings
 
 NOW = 1_000_000.0
 MAX_AGE = 60.0
@@ -100,12 +99,23 @@ def test_an_impossible_clock_never_passes(now: float) -> None:
     assert judgement.verdict is INCONCLUSIVE
 
 
-def test_limits_come_from_the_settings_or_are_the_one_state_that_passes() -> None:
-    settings = load_settings(None, {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"})
-    assert exact_limit(settings, SIZE) == Limit(Direction.ABOVE, 10 * 2**30)
-    assert exact_limit(settings, "audit_partition_runway").direction is Direction.BELOW
-    for criterion, limit in STATES.items():
-        assert exact_limit(settings, criterion) == limit
-        worse = limit.value + (1 if limit.direction is Direction.ABOVE else -1)
-        one = Observation(criterion, "database", "x", worse, NOW)
-        assert evaluate_exact(criterion, [one], NOW, limit, MAX_AGE).verdict is FAILED
+@pytest.mark.parametrize(
+    "criterion", [name for name, c in CRITERIA.items() if c.decision is Decision.EXACT]
+)
+def test_every_exact_criterion_fails_beyond_its_limit_and_says_what_to_do(criterion: str) -> None:
+    entry = CRITERIA[criterion]
+    limit = Limit(entry.direction, entry.warning, entry.unit)
+    worse = entry.warning + (1 if entry.direction is Direction.ABOVE else -1)
+    judged = [
+        evaluate_exact(
+            criterion, [Observation(criterion, "database", "x", value, NOW)], NOW, limit, MAX_AGE
+        )
+        for value in (entry.warning, worse)
+    ]
+    assert [one.verdict for one in judged] == [PASSED, FAILED]
+    assert judged[1].remedy == entry.remedy
+
+
+def test_values_are_told_in_their_unit() -> None:
+    limit = Limit(Direction.ABOVE, 10 * 2**30, "bytes")
+    assert "public.a: 12 GiB; limit 10 GiB" in judge(seen(12 * 2**30), limit=limit).reason

@@ -71,3 +71,27 @@ def test_the_cap_drops_and_says_how_many() -> None:
 def test_a_series_that_comes_twice_is_exposed_once() -> None:
     found = read(Exposition(10).render([*sizes(2), *sizes(2)], as_openmetrics=False))
     assert len(found["pg_table_size_bytes"].samples) == 2
+
+
+def slow(exemplar: Exemplar | None) -> Sample:
+    found = Distribution((0.01,), (3, 1), 0.5, (None, exemplar))
+    return metrics.QUERY_DURATION(found, "uuid_lookup", "public", "users")
+
+
+@pytest.mark.parametrize("before", [None, Exemplar((("probe_id", "a-1"),), 0.5, 1_767_225_600.0)])
+def test_an_exemplar_alone_renews_its_line(before: Exemplar | None) -> None:
+    latest = Exemplar((("probe_id", "a-2"),), 0.4, 1_767_225_600.25)
+    exposition = Exposition(100)
+    exposition.render([*sizes(3), slow(before)], as_openmetrics=True)
+    text = exposition.render([*sizes(3), slow(latest)], as_openmetrics=True).decode()
+    families = {family.name: family for family in parse_openmetrics(text)}  # type: ignore[no-untyped-call]
+    [found] = [s.exemplar for s in families["db_query_duration_seconds"].samples if s.exemplar]
+    assert (found.labels, found.value) == ({"probe_id": "a-2"}, 0.4)
+    assert float(found.timestamp) == 1_767_225_600.25
+
+
+def test_the_text_format_has_no_exemplars_also_after_the_other() -> None:
+    exposition = Exposition(100)
+    samples = [slow(Exemplar((("probe_id", "a-1"),), 0.5, 1_767_225_600.0))]
+    assert b"probe_id" in exposition.render(samples, as_openmetrics=True)
+    assert b"probe_id" not in exposition.render(samples, as_openmetrics=False)

@@ -1,0 +1,171 @@
+"""What the page says of each criterion: verdicts by the rule of the gates, figures for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from phasegate.contract import metrics
+from phasegate.contract.criteria import CRITERIA
+from phasegate.contract.model import Block, Observation, Series, Verdict
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_load import load_settings
+from phasegate.exporter.criteria_now import Held, Row, count_verdicts, describe_criteria
+from phasegate.exporter.runner import Status
+
+NOW = 1_000_000.0
+EDGES = (0.005, 0.01, 0.02)
+CONFIG = """
+cache: {url: "redis://127.0.0.1:1"}
+tables: [{name: public.users}, {name: public.orders}]
+audit: {table: public.audit_logs}
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read(tmp_path, CONFIG)
+
+
+def read(tmp_path: Path, config: str) -> Settings:
+    file = tmp_path / "phasegate.yaml"
+    file.write_text(config, encoding="utf-8")
+    return load_settings(file, {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"})
+
+
+def describe(
+    settings: Settings,
+    name: str,
+    *,
+    observations: Sequence[Observation] = (),
+    series: Sequence[Series] = (),
+    status: Status | None = None,
+) -> Row:
+    statuses = {} if status is None else {status.collector: status}
+    rows = describe_criteria(settings, Held(NOW, observations, series, statuses))
+    assert [row.criterion for row in rows] == list(CRITERIA)
+    return next(row for row in rows if row.criterion == name)
+
+
+def missing(table: str, rows: float, age: float = 10) -> Observation:
+    return Observation("uuid_missing", "database", f"public.{table}", rows, NOW - age)
+
+
+def lookups(*counts: int, table: str = "users", failed: int = 0, end: float = NOW - 3) -> Series:
+    total = sum(counts) + failed
+    block = Block(end - 10, end, "e", "i", "h", total, buckets=counts, failed=failed)
+    return Series("uuid_lookup_latency", "database", "", "public", table, (block,), EDGES)
+
+
+def hits(good: int, total: int, scope: str = "server") -> Series:
+    block = Block(NOW - 10, NOW, "e", "i", "h", total, good)
+    return Series("cache_hit_rate", "cache", scope, "", "", (block,))
+
+
+def test_a_whole_set_of_good_values_passes(settings: Settings) -> None:
+    row = describe(
+        settings, "uuid_missing", observations=[missing("users", 0), missing("orders", 0, age=20)]
+    )
+    assert row.verdict is Verdict.PASSED
+    assert (row.value, row.limit, row.critical) == ("0 rows", "at most 0 rows", "")
+    assert row.age == 20
+    assert row.remedy == ""
+
+
+def test_a_bad_value_fails_with_its_remedy(settings: Settings) -> None:
+    row = describe(settings, "uuid_missing", observations=[missing("users", 7)])
+    assert row.verdict is Verdict.FAILED
+    assert row.value == "7 rows"
+    assert "public.users: 7 rows" in row.reason
+    assert row.remedy == CRITERIA["uuid_missing"].remedy
+
+
+def test_a_table_that_nobody_measured_leaves_it_open(settings: Settings) -> None:
+    row = describe(settings, "uuid_missing", observations=[missing("users", 0)])
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert "public.orders: not measured" in row.reason
+
+
+def test_old_values_decide_nothing(settings: Settings) -> None:
+    old = [missing("users", 0, age=5_000), missing("orders", 0)]
+    row = describe(settings, "uuid_missing", observations=old)
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert "5000 s ago" in row.reason
+
+
+def test_without_a_source_the_settings_are_named(tmp_path: Path) -> None:
+    bare = read(tmp_path, "environment: test")
+    row = describe(bare, "audit_partition_size")
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert row.remedy == "configure audit"
+    assert row.limit == "at most 10 GiB"
+    unjudged = describe(bare, "cache_hit_rate")
+    assert unjudged.verdict is None
+    assert unjudged.remedy == "configure cache or application.cache"
+
+
+def test_latency_shows_the_worst_table_and_no_verdict(settings: Settings) -> None:
+    row = describe(
+        settings,
+        "uuid_lookup_latency",
+        series=[lookups(950, 40, 10, 0), lookups(900, 60, 30, 10, table="orders", end=NOW - 7)],
+    )
+    assert row.verdict is None
+    assert row.value == "P95 ≤ 10 ms"
+    assert row.limit == "at most 10 ms"
+    assert (
+        "public.users on database: 10 of 1,000 lookups (1.00%) failed or over 10 ms" in row.reason
+    )
+    assert "public.orders on database: 40 of 1,000 lookups (4.00%)" in row.reason
+    assert row.age == 7
+
+
+def test_failed_lookups_count_as_slow(settings: Settings) -> None:
+    row = describe(settings, "uuid_lookup_latency", series=[lookups(90, 0, 0, 0, failed=10)])
+    assert row.value == "P95 failed"
+    assert "10 of 100 lookups (10.00%)" in row.reason
+
+
+def test_without_lookups_there_is_no_figure(settings: Settings) -> None:
+    row = describe(settings, "uuid_lookup_latency", series=[lookups(0, 0, 0, 0)])
+    assert (row.value, row.age) == ("", None)
+    assert row.reason == "no lookup in the last 10 minutes"
+
+
+def test_the_application_s_hits_count_where_there_are_some(tmp_path: Path) -> None:
+    application = """
+application:
+  metrics_url: http://127.0.0.1:1/metrics
+  cache: {requests: r_total, hits: h_total}
+"""
+    series = [hits(10, 100), hits(95, 100, "application")]
+    row = describe(read(tmp_path, CONFIG + application), "cache_hit_rate", series=series)
+    assert row.value == "95 %"
+    assert "counted by the server, not judged): 10 hits of 100 lookups" in row.reason
+    by_server = describe(read(tmp_path, CONFIG), "cache_hit_rate", series=series[:1])
+    assert (by_server.value, by_server.verdict, by_server.critical) == ("10 %", None, "80 %")
+
+
+def test_an_idle_cache_has_no_rate(settings: Settings) -> None:
+    row = describe(settings, "cache_hit_rate", series=[hits(0, 0)])
+    assert row.value == ""
+    assert "no lookup that could be judged" in row.reason
+
+
+def test_growth_is_the_last_hour_s_rows(settings: Settings) -> None:
+    samples = [metrics.AUDIT_EVENTS(1_000, "auth"), metrics.AUDIT_EVENTS(234, "data")]
+    status = Status("audit/events", success=True, last_success=NOW - 30, samples=samples)
+    row = describe(settings, "audit_growth", status=status)
+    assert (row.verdict, row.value, row.age) == (None, "1,234 rows an hour", 30)
+    assert row.critical == "50,000 rows an hour"
+    failed = Status("audit/events", reason="privilege")
+    assert describe(settings, "audit_growth", status=failed).value == ""
+
+
+def test_verdicts_are_counted_the_worst_first(settings: Settings) -> None:
+    rows = describe_criteria(settings, Held(NOW, [missing("users", 7)], (), {}))
+    counts = count_verdicts(rows)
+    assert list(counts) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
+    assert list(counts.values()) == [1, 5, 0]
