@@ -40,6 +40,7 @@ WARM_UPS = 6  # psycopg and the server settle on a generic plan after five execu
 KEYS = 256
 BOUNDS_SECONDS = 30.0
 RECONNECT_SECONDS = 0.5
+MEND_SECONDS = 30.0
 NO_ANSWER_SECONDS = 1.0
 END_SECONDS = 0.4
 UNREACHABLE = "08"
@@ -88,6 +89,8 @@ class Probe:
         self.own: dict[int, int] = {}
         self.at_work = threading.Lock()
         self.refusal = ""
+        self.broken: dict[str, tuple[str, str]] = {}
+        self.mend_at = float("inf")
         self.busy_until = 0.0
         self.give_up_at = float("inf")
         self.next_connect = 0.0
@@ -120,6 +123,10 @@ class Probe:
             if not self.connected():
                 self.fail(group.lookups, UNREACHABLE, self.refusal)
                 return
+            refused = self.broken.get(f"d{number}") or self.broken.get(f"b{number}")
+            if refused:
+                self.fail(group.lookups, *refused)
+                return
             key = self.keys[number].popleft() if self.keys[number] else None
             if key is None:
                 self.skip(group, "no_key", 1)
@@ -143,6 +150,9 @@ class Probe:
         self.chance.shuffle(order)
         late = self.busy_until > intended
         for index in order:
+            if f"l{index}" in self.broken:
+                self.fail([index], *self.broken[f"l{index}"])
+                continue
             value = key.values[self.lookups[index].column]
             if value is None:
                 say(l=index, k="no_key", n=1)
@@ -259,7 +269,7 @@ class Probe:
         if self.connection is not None:
             poll = select.poll()
             poll.register(self.connection.pgconn.socket, select.POLLIN)
-            if not poll.poll(0):
+            if not poll.poll(0) and time.perf_counter() < self.mend_at:
                 return True
             self.drop()
         if time.perf_counter() < self.next_connect:
@@ -285,10 +295,16 @@ class Probe:
             statements |= {f"d{i}": group.draw, f"b{i}": group.bounds}
         if self.scans:
             statements[SCANS] = self.scans
+        self.broken = {}
         for name, text in statements.items():
             result = self.connection.pgconn.prepare(name.encode(), text.encode())
             if result.status != pq.ExecStatus.COMMAND_OK:
-                raise_result(result)
+                # Its own lookups fail by it, and no others: a table may not be there yet.
+                error = psycopg.errors.error_from_result(result)
+                if name == SCANS or self.connection.pgconn.status != pq.ConnStatus.OK:
+                    raise error
+                self.broken[name] = (error.sqlstate or UNREACHABLE)[:2], type(error).__name__
+        self.mend_at = time.perf_counter() + MEND_SECONDS if self.broken else float("inf")
         self.connection.pgconn.enter_pipeline_mode()
         self.warm_ups = [WARM_UPS for _ in self.lookups]
         self.pending = {}

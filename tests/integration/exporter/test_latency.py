@@ -185,3 +185,18 @@ parameter: users.uuid}}]
     await until(exporter, lambda s: count(s, UUID) > count(before, UUID) + 10)
     keys = {str(uuid) for (uuid,) in database.execute("SELECT uuid FROM users")}
     assert not any(key in str(probes(exporter)) for key in keys)
+
+
+async def test_a_lookup_that_the_server_refuses_fails_alone(start_exporter: StartExporter) -> None:
+    broken = (
+        'lookups: [{query_type: orders, sql: "SELECT FROM orders WHERE uuid = $1",'
+        " parameter: public.users.uuid}]\n"
+    )
+    exporter = await start_exporter(WITH_UUID, CONFIG + broken)
+    orders = ("orders", "public", "users")
+    snapshot = await until(
+        exporter,
+        lambda s: count(s, UUID) > 5 and bool(labels_of(s, metrics.PROBE_FAILURES)),
+    )
+    assert value_of(snapshot, metrics.PROBE_FAILURES, "database", *orders, "42") > 0
+    assert [labels[1] for labels in labels_of(snapshot, metrics.PROBE_FAILURES)] == ["orders"]
