@@ -62,7 +62,7 @@ check-wheel: setup ## the wheel holds what is tracked and lives beside its neigh
 generate: setup ## write the generated files
 	$(BIN)/python -m docs.generate
 
-bench: setup ## the benchmarks; results go to benchmarks/results
+bench: setup ## the benchmarks, into benchmarks/results; BENCH=short tries them in minutes
 	$(BIN)/python -m benchmarks
 
 lock: setup ## write the lock files anew; LOCK_FLAGS=--upgrade for newer versions

@@ -2,165 +2,127 @@
 
 Both scrape the same database in turn. The pace is one scrape a second with a largest age of 4 s:
 the share of partitions at rest that a scrape asks again is that of one every 15 s with 60 s.
+
+Apart: `server`, the time of our statements there (they run side by side, so their sum may exceed
+the wall); `collection`, the slowest collector of that scrape, which waits for the server;
+`rendering`, all the rest, which is the text and its way to us.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
-from phasegate.servers.ports import free_port
-from phasegate.servers.postgres import PostgresServer
+from benchmarks.figures import MILLISECOND, Claim, Result, pairwise, spread
+from benchmarks.peers import postgres_exporter, postgres_exporter_version
+from benchmarks.processes import scrape
+from benchmarks.scene import (
+    OURS,
+    SETTLED_ROUNDS,
+    THEIRS,
+    database,
+    dearest_statements,
+    exporter,
+    paced,
+    statement_seconds,
+)
 
-PEER = "prometheus-postgres-exporter"
 ROUNDS = 15
-WARM_UPS = 6
-PACE_SECONDS = 1.0
+SHORT_ROUNDS = 5
+SHORT_SIZE = 3_000
 LIMITS = {240: 1.2, 3_000: 0.6, 10_000: 0.5}
-SCHEMA = """
-CREATE TABLE users (id int PRIMARY KEY, uuid uuid UNIQUE DEFAULT gen_random_uuid());
-INSERT INTO users SELECT generate_series(1, 10000);
-CREATE TABLE audit_logs (id int8, created_at timestamptz NOT NULL, note text)
-PARTITION BY RANGE (created_at);
-"""
-PARTITION = """
-CREATE TABLE audit_logs_{0} PARTITION OF audit_logs
-FOR VALUES FROM ('2026-06-01 00:00+00'::timestamptz + {1} * interval '1 day')
-TO ('2026-06-01 00:00+00'::timestamptz + {1} * interval '1 day' + interval '1 day')
-"""
-CONFIG = """
-environment: benchmark
-exporter: {partition_max_age: 4s, max_series: 20000}
-tables: [{name: public.users}]
-audit: {table: public.audit_logs, partition: day, watch: [{table: public.users}]}
-"""
-QUERY = """
-pg_table_size:
-  query: >-
-    SELECT n.nspname AS schema, c.relname AS table, pg_table_size(c.oid) AS bytes
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE i.inhparent = 'public.audit_logs'::regclass
-  metrics:
-    - schema: {usage: LABEL, description: schema}
-    - table: {usage: LABEL, description: table}
-    - bytes: {usage: GAUGE, description: size}
-"""
+COLLECTED = re.compile(
+    rb"^phasegate_collector_(duration_seconds|last_success_timestamp_seconds)"
+    rb'\{collector="([^"]+)"\} (\S+)$',
+    re.MULTILINE,
+)
 
 
-def measure_scrapes() -> list[dict[str, Any]]:
-    """One row for each number of partitions; empty where the peer is not installed."""
-    if shutil.which(PEER) is None:
-        return []
-    return [_measure(partitions) for partitions in LIMITS]
+class Round(NamedTuple):
+    """Seconds of one scrape and its parts; `collectors` are those that ran in it."""
+
+    total: float
+    server: float
+    collectors: dict[str, float]
+
+    @property
+    def collection(self) -> float:
+        """The slowest collector: they run side by side."""
+        return max(self.collectors.values(), default=0.0)
 
 
-def _measure(partitions: int) -> dict[str, Any]:
+def measure(*, short: bool) -> Result:
+    """A row for each number of partitions; the short form has the middle one only."""
+    versions = {"postgres_exporter": postgres_exporter_version()}
+    sizes = [SHORT_SIZE] if short else list(LIMITS)
+    rows = [_measure(n, SHORT_ROUNDS if short else ROUNDS) for n in sizes]
+    claims = [
+        Claim(f"wall, of postgres_exporter's, at {row['partitions']} partitions", ratio, limit)
+        for row, ratio, limit in ((r, r["ratio"], LIMITS[r["partitions"]]) for r in rows)
+    ]
+    return Result(claims, {"scrapes": rows}, versions)
+
+
+def _measure(partitions: int, rounds: int) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(
-            PostgresServer(settings={"fsync": False, "max_locks_per_transaction": 1024})
-        )
-        _fill(server, partitions)
-        ours = stack.enter_context(_exporter(server, folder))
-        theirs = stack.enter_context(_peer(server, folder))
-        times: dict[str, list[float]] = {ours: [], theirs: []}
-        for number in range(WARM_UPS + ROUNDS):
-            began = time.monotonic()
-            for url, taken in times.items():
-                seconds = _scrape(url)
-                if number >= WARM_UPS:
-                    taken.append(seconds)
-            time.sleep(max(0.0, began + PACE_SECONDS - time.monotonic()))
-        return {
-            "partitions": partitions,
-            "ours_ms": _spread(times[ours]),
-            "postgres_exporter_ms": _spread(times[theirs]),
-            "ratio": round(statistics.median(times[ours]) / statistics.median(times[theirs]), 2),
-            "limit": LIMITS[partitions],
-        }
+        server = stack.enter_context(database(partitions))
+        spent = stack.enter_context(psycopg.connect(server.conninfo(), autocommit=True))
+        ours = stack.enter_context(exporter(server, folder, max_age="4s"))
+        theirs = stack.enter_context(postgres_exporter(server, folder))
+        for _ in paced(SETTLED_ROUNDS):
+            scrape(ours.url)
+            scrape(theirs.url)
+        spent.execute("SELECT pg_stat_statements_reset()")
+        found: dict[str, list[Round]] = {OURS: [], THEIRS: []}
+        for _ in paced(rounds):
+            for role, program in ((OURS, ours), (THEIRS, theirs)):
+                found[role].append(_round(spent, role, program.url))
+        dearest = dearest_statements(spent)
+    measured = _describe(found[OURS], found[THEIRS])
+    return {"partitions": partitions, **measured, "dearest_statements": dearest}
 
 
-def _fill(server: PostgresServer, partitions: int) -> None:
-    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute(SCHEMA)
-        for number in range(partitions):
-            connection.execute(PARTITION.format(number, number).encode())
-        connection.execute(
-            "INSERT INTO audit_logs SELECT i, '2026-06-01 00:00+00'::timestamptz"
-            " + i * interval '1 day', 'x' FROM generate_series(0, %s) AS i",
-            [partitions - 1],
-        )
-        connection.execute("ANALYZE")
+def _round(spent: psycopg.Connection[Any], role: str, url: str) -> Round:
+    before, began = statement_seconds(spent, role), time.time()
+    seconds, body = scrape(url)
+    return Round(seconds, statement_seconds(spent, role) - before, collected(body, began))
 
 
-@contextmanager
-def _exporter(server: PostgresServer, folder: Path) -> Iterator[str]:
-    config, port = folder / "phasegate.yaml", free_port()
-    config.write_text(CONFIG, encoding="utf-8")
-    command = [sys.executable, "-m", "phasegate", "exporter", "--config.file", str(config)]
-    command += ["--web.listen-address", f"127.0.0.1:{port}", "--log.level", "error"]
-    with _running(command, {"DATABASE_URL": server.conninfo()}, port) as url:
-        yield url
+def collected(body: bytes, since: float) -> dict[str, float]:
+    """Seconds of each collector of an exposition that succeeded after `since` (Unix time)."""
+    read: dict[bytes, dict[str, float]] = {}
+    for what, name, value in COLLECTED.findall(body):
+        read.setdefault(what, {})[name.decode()] = float(value)
+    succeeded = read.get(b"last_success_timestamp_seconds", {})
+    return {
+        name: seconds
+        for name, seconds in read.get(b"duration_seconds", {}).items()
+        if succeeded.get(name, 0.0) >= since
+    }
 
 
-@contextmanager
-def _peer(server: PostgresServer, folder: Path) -> Iterator[str]:
-    queries, port = folder / "queries.yaml", free_port()
-    queries.write_text(QUERY, encoding="utf-8")
-    command = [PEER, f"--extend.query-path={queries}", f"--web.listen-address=127.0.0.1:{port}"]
-    command += ["--disable-default-metrics", "--disable-settings-metrics"]
-    names = (
-        *("bgwriter", "database", "locks", "postmaster", "process_idle", "replication"),
-        *("replication_slot", "settings", "stat_database", "stat_statements"),
-        *("stat_user_tables", "statio_user_tables"),
-    )
-    stated = subprocess.run([PEER, "--help"], capture_output=True, text=True, check=False)
-    text = stated.stdout + stated.stderr
-    command += [f"--no-collector.{name}" for name in names if f"collector.{name}" in text]
-    url = server.conninfo() + "?sslmode=disable"
-    with _running(command, {"DATA_SOURCE_NAME": url}, port) as address:
-        yield address
-
-
-@contextmanager
-def _running(command: list[str], environ: dict[str, str], port: int) -> Iterator[str]:
-    with subprocess.Popen(
-        command, env=os.environ | environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        url = f"http://127.0.0.1:{port}/metrics"
-        try:
-            for _ in range(100):
-                try:
-                    _scrape(url)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield url
-        finally:
-            process.terminate()
-
-
-def _scrape(url: str) -> float:
-    began = time.perf_counter()
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
-        answer.read()
-    return time.perf_counter() - began
-
-
-def _spread(seconds: list[float]) -> list[float]:
-    """Minimum, median and maximum in milliseconds."""
-    found = (min(seconds), statistics.median(seconds), max(seconds))
-    return [round(1000 * value, 1) for value in found]
+def _describe(ours: list[Round], theirs: list[Round]) -> dict[str, Any]:
+    total, peer = [r.total for r in ours], [r.total for r in theirs]
+    names = sorted({name for r in ours for name in r.collectors})
+    return {
+        "ours_ms": spread(total, MILLISECOND),
+        "postgres_exporter_ms": spread(peer, MILLISECOND),
+        "ratio": round(statistics.median(total) / statistics.median(peer), 2),
+        "ratio_by_round": spread(pairwise(total, peer), digits=2),
+        "server_ms": spread([r.server for r in ours], MILLISECOND),
+        "postgres_exporter_server_ms": spread([r.server for r in theirs], MILLISECOND),
+        "collection_ms": spread([r.collection for r in ours], MILLISECOND),
+        "rendering_ms": spread([r.total - r.collection for r in ours], MILLISECOND),
+        "collectors_ms": {
+            name: spread([r.collectors[name] for r in ours if name in r.collectors], MILLISECOND)
+            for name in names
+        },
+    }
