@@ -11,6 +11,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -34,6 +35,7 @@ from phasegate.exporter.exposition import Exposition
 from phasegate.exporter.histograms import Histograms
 from phasegate.exporter.observations import record_observations
 from phasegate.exporter.runner import Runner, Snapshot
+from phasegate.exporter.single_flight import SingleFlight
 from phasegate.exporter.storage import Storage
 from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
@@ -84,10 +86,9 @@ class Exporter:
         await self.runner.stop()
         if self._storage is not None:
             await self._save(self._storage)
-        for target in self.targets.values():
-            for backends in (target.pool, target.slow):
-                if backends is not None:
-                    await backends.close()
+        # All at once: each may wait for a server that does not answer.
+        open_ones = {b for t in self.targets.values() for b in (t.pool, t.slow) if b is not None}
+        await asyncio.gather(*(backends.close() for backends in open_ones))
 
     async def reload(self) -> None:
         """Take the settings as they are now; ConfigError leaves the last good ones in force."""
@@ -209,10 +210,5 @@ def make_targets(settings: Settings) -> dict[str, Target]:
 
 
 def _conninfo(connection: Connection, target: str) -> Conninfo:
-    """Read anew at each connect, so that a rotated secret counts; in a thread, since it may run a
-    command."""
-
-    async def conninfo() -> Mapping[str, str]:
-        return await asyncio.to_thread(database_conninfo, connection, target)
-
-    return conninfo
+    """Read anew at each connect, so that a rotated secret counts."""
+    return SingleFlight(partial(database_conninfo, connection, target))

@@ -64,7 +64,8 @@ SELECT
     pg_catalog.set_config('row_security', 'off', true),
     pg_catalog.set_config('timezone', 'UTC', true),
     pg_catalog.set_config('datestyle', 'ISO, YMD', true),
-    pg_catalog.set_config('extra_float_digits', '1', true)
+    pg_catalog.set_config('extra_float_digits', '1', true),
+    pg_catalog.set_config('quote_all_identifiers', 'off', true)
 """
 
 # By the beginning of an SQLSTATE; the longest counts.
@@ -275,14 +276,15 @@ class Backends:
             if _alive(connection):
                 return connection
             await _end(connection)
-        # One refusal answers everybody who waits: a dozen collectors must not become a dozen failed
-        # logins in each scrape.
-        if self._refused is not None and self._refused[0] > asked:
+        # What was refused since the caller asked is refused to the caller too: a dozen collectors
+        # must not become a dozen failed logins in each scrape.
+        if self._refused is not None and self._refused[0] >= asked:
             raise self._refused[1]
+        began = time.monotonic()
         try:
             return await self._open()
         except Exception as error:
-            self._refused = time.monotonic(), error
+            self._refused = began, error
             raise
 
     async def _open(self) -> Connection:

@@ -33,4 +33,6 @@ def configure_logs(level: str, style: str) -> None:
     )
     handler = logging.StreamHandler()
     handler.addFilter(redactor)
+    # Of a session that was lost it warns for itself; a collector's failure is told by us.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler])

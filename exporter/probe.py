@@ -4,10 +4,12 @@ Beside a thread that renders thousands of series, a probe in the same interprete
 30 ms for the lock and would page people over our own work. So this module imports psycopg and the
 standard library's smallest parts only, uses libpq directly, and writes one line a probe.
 
-    stdin    one JSON line: the `Order`; its end means that the exporter is gone
+    stdin    one JSON line: the `Order`; one more after each {"c": 1}, of which the conninfo counts;
+             its end means that the exporter is gone
     stdout   JSON lines: {"l": index, "t": Unix time, "s": seconds}          a lookup answered
              {"l": index, "t": Unix time, "f": SQLSTATE class, "e": error}   it failed
              {"l": index, "t": Unix time, "k": reason, "n": slots}           slots were skipped
+             {"c": 1, "t": Unix time}                 no connection: is there a new password?
              {"o": [[key, scans], …], "t": Unix time}                        our own index scans
 
 Time counts from the intended start wherever the server made us late, so that a stall is seen by
@@ -40,11 +42,13 @@ WARM_UPS = 6  # psycopg and the server settle on a generic plan after five execu
 KEYS = 256
 BOUNDS_SECONDS = 30.0
 RECONNECT_SECONDS = 0.5
+ASK_SECONDS = 5.0
 MEND_SECONDS = 30.0
 NO_ANSWER_SECONDS = 1.0
 END_SECONDS = 0.4
 UNREACHABLE = "08"
 SCANS = "scans"
+TRANSACTION_TIMEOUT_SINCE = 170000
 MARKER = -1  # as the statement of the scans numbers how often it ran since the last report
 
 
@@ -94,6 +98,7 @@ class Probe:
         self.busy_until = 0.0
         self.give_up_at = float("inf")
         self.next_connect = 0.0
+        self.next_ask = 0.0
         self.chance = random.Random()  # noqa: S311  (which row to look up is no secret)
 
     def run(self) -> None:
@@ -172,7 +177,7 @@ class Probe:
             elif self.warm_ups[index]:
                 self.warm_ups[index] -= 1
             else:
-                say(l=index, s=seconds)
+                say_answer(index, seconds)
             self.settle()
 
     def draw(self, number: int) -> None:
@@ -282,12 +287,20 @@ class Probe:
         except psycopg.Error as error:
             self.refusal = type(error).__name__
             self.drop()
+            if time.perf_counter() >= self.next_ask:
+                self.next_ask = time.perf_counter() + ASK_SECONDS
+                say(c=1)
             return False
         return True
 
     def prepare(self) -> None:
         """Session settings, every statement, and a first store of keys."""
         assert self.connection is not None
+        # Of the role's own settings, what would let no statement through: in recovery none runs as
+        # serializable, and a probe's transaction lasts for several round trips.
+        self.connection.execute("SET default_transaction_isolation TO 'read committed'")
+        if self.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            self.connection.execute("SET transaction_timeout TO 0")
         for name, value in self.settings.items():
             self.connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value])
         statements = {f"l{i}": lookup.sql for i, lookup in enumerate(self.lookups)}
@@ -352,9 +365,21 @@ def say(**event: object) -> None:
         os.write(1, json.dumps(event).encode() + b"\n")
 
 
+def say_answer(index: int, seconds: float) -> None:
+    """The line of a lookup that was answered, as `say` writes it: this one is written all day,
+    and what it costs the processor is seen in the next lookup."""
+    line = b'{"l":%d,"s":%.9f,"t":%.6f}\n' % (index, seconds, time.time())
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, line)
+
+
 def leave_with_owner(probe: Probe) -> None:
-    """End when the exporter does, however it ended; a slot that has begun tells its scans first."""
-    sys.stdin.buffer.read()
+    """End when the exporter does, however it ended; a slot that has begun tells its scans first.
+
+    Until then take each new conninfo that it gives.
+    """
+    for line in sys.stdin.buffer:
+        probe.conninfo = json.loads(line)["conninfo"]
     probe.at_work.acquire(timeout=END_SECONDS)
     os._exit(0)
 

@@ -1,7 +1,8 @@
 """Owns one probe process: starts it, reads its lines, restarts it, and ends it.
 
-The process is told everything on its first line and ends with our end of its stdin, so that a
-killed exporter leaves none behind.
+The process is told everything on its first line, and again when it cannot connect, since the
+password may be another one by then. It ends with our end of its stdin, so that a killed exporter
+leaves none behind.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
+
+from phasegate.contract.errors import SourceError
 
 log = structlog.get_logger()
 
@@ -79,7 +82,11 @@ class Prober:
                     line = await process.stdout.readline()
                 if not line:
                     break
-                self._receive(json.loads(line))
+                event = json.loads(line)
+                if "c" in event:
+                    await self._renew(process.stdin)
+                else:
+                    self._receive(event)
         except TimeoutError:
             log.warning("probe_silent", target=self._name, seconds=self._silence)
         finally:
@@ -94,4 +101,16 @@ class Prober:
     async def _receive_last(self, lines: asyncio.StreamReader) -> None:
         """What a probe that was told to end still says: the slot that it was in."""
         while line := await lines.readline():
-            self._receive(json.loads(line))
+            event = json.loads(line)
+            if "c" not in event:
+                self._receive(event)
+
+    async def _renew(self, orders: asyncio.StreamWriter) -> None:
+        """Tell a probe that cannot connect what the secrets are by now."""
+        try:
+            order = await self._order()
+        except SourceError as error:
+            log.warning("probe_order_failed", target=self._name, error=str(error))
+            return
+        orders.write(json.dumps(order).encode() + b"\n")
+        await orders.drain()

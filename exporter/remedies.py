@@ -18,6 +18,8 @@ REMEDIES = {
     "privilege": "run the SQL that `phasegate init --grants` prints",
     "secret": "the password or connection string could not be read: see the error, then the "
     "`*_file` or `password_command` it names",
+    "standby": "the server is in recovery, where nothing is counted: `database` is to name the "
+    "primary, a standby belongs to `replicas`",
     "statement_timeout": "the server took too long: a larger scrape timeout, or look for what "
     "slows it",
     "timeout": "the server did not answer in time: is it up, is the network whole?",

@@ -11,6 +11,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -28,6 +29,7 @@ from phasegate.exporter.counters import Counters
 from phasegate.exporter.evidence import Source, source_of
 from phasegate.exporter.joined import Joined
 from phasegate.exporter.runner import Collector
+from phasegate.exporter.single_flight import SingleFlight
 from phasegate.exporter.targets import Identity, Target
 from phasegate.exporter.wiring import Wiring
 
@@ -46,7 +48,7 @@ class CacheServerState(Collector):
         # Not `target`: this collector itself decides whether the cache is up.
         self._subject = target
         self._environment = wiring.settings.environment
-        self._cache = cache
+        self._read_address = SingleFlight(partial(cache_address, cache, target.name))
         self._counters: Counters = wiring.counters
         self._limit = wiring.settings.exporter.connect_timeout
         self._evidence = wiring.evidence
@@ -57,7 +59,7 @@ class CacheServerState(Collector):
     async def collect(self, timeout: float) -> Sequence[Sample]:
         async with told_apart(self.name), asyncio.timeout(timeout):
             if self._client is None:
-                address = await asyncio.to_thread(cache_address, self._cache, self._subject.name)
+                address = await self._read_address()
                 self._client = open_cache(address, min(timeout, self._limit))
                 self._address, self._database = address.identity, address.database
             info: dict[str, Any] = await self._client.info()
@@ -155,6 +157,7 @@ class CacheKeys(Collector):
     def __init__(self, target: Target, cache: Cache, wiring: Wiring) -> None:
         self.target = target
         self._cache = cache
+        self._read_address = SingleFlight(partial(cache_address, cache, target.name))
         self._limit = wiring.settings.exporter.connect_timeout
         self._scan_seconds = wiring.settings.exporter.cache_scan_budget
         self.interval = wiring.settings.exporter.cache_scan_interval
@@ -162,7 +165,7 @@ class CacheKeys(Collector):
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
         async with told_apart(self.name), asyncio.timeout(timeout):
-            address = await asyncio.to_thread(cache_address, self._cache, "cache")
+            address = await self._read_address()
             client = open_cache(address, min(timeout, self._limit))
             try:
                 keys = await self._scan(client)

@@ -1,59 +1,49 @@
-"""What happens to a target happens to that target alone: scrapes answer in time, nothing leaks."""
+"""What happens to the database happens to it alone: scrapes answer in time, nothing leaks."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
+import structlog
 
-from phasegate.contract import metrics
-from phasegate.contract.settings_load import load_settings
-from phasegate.exporter.app import Exporter
-from phasegate.exporter.runner import Snapshot
 from phasegate.servers.postgres import PostgresServer
+from tests.faults.scene import (
+    BUDGET,
+    CANARY,
+    CONFIG,
+    FAULTY_SCRAPES,
+    MOST_GROWTH_BYTES,
+    ROLE,
+    Scene,
+    assert_counters_kept,
+    count_backends,
+    end_sessions,
+    reasons,
+    resident_bytes,
+    running,
+    set_password,
+    through,
+)
 from tests.fixtures.proxy import Proxy
-from tests.fixtures.snapshots import labels_of, value_of
-from tests.integration.exporter.test_latency import WITH_UUID
 
-CONFIG = """
-environment: test
-exporter: {probe_interval: 20ms, probe_timeout: 500ms}
-tables: [{name: public.users}]
-"""
-# `make faults` takes the long form.
-FAULTY_SCRAPES = 1_000 if os.environ.get("PHASEGATE_FAULTS") == "long" else 50
-SHORT_SECONDS = 0.2
-BUDGET = 5
+log = structlog.get_logger()
+
+Work = Callable[[PostgresServer, Proxy], object]
+FEW = 3
 
 
-@pytest.fixture
-def server() -> Iterator[PostgresServer]:
-    with PostgresServer(settings={"fsync": False}) as running:
-        running.execute(WITH_UUID)
-        yield running
+@dataclass(frozen=True)
+class Fault:
+    """How it begins and ends, the reasons that may be told, and how many scrapes it meets."""
 
-
-@pytest.fixture
-def proxy(server: PostgresServer) -> Iterator[Proxy]:
-    with Proxy(server.port) as running:
-        yield running
-
-
-@pytest.fixture
-async def exporter(server: PostgresServer, proxy: Proxy, tmp_path: Path) -> AsyncIterator[Exporter]:
-    config = tmp_path / "phasegate.yaml"
-    config.write_text(CONFIG, encoding="utf-8")
-    url = server.conninfo().replace(f":{server.port}/", f":{proxy.port}/")
-    made = Exporter(lambda: load_settings(config, {"DATABASE_URL": url}))
-    await made.start()
-    assert value_of(await made.scrape(5, frozenset()), metrics.UP, "database") == 1
-    yield made
-    await made.stop()
+    begin: Work
+    end: Work
+    reasons: frozenset[str]
+    scrapes: int = FEW
 
 
 def refuse(_: PostgresServer, proxy: Proxy) -> None:
@@ -62,86 +52,83 @@ def refuse(_: PostgresServer, proxy: Proxy) -> None:
     proxy.cut()
 
 
-FAULTS: dict[str, tuple[Callable[[PostgresServer, Proxy], None], ...]] = {
-    "frozen": (lambda s, _: s.freeze(), lambda s, _: s.thaw()),
-    "stopped": (lambda s, _: s.stop("immediate"), lambda s, _: s.start()),
-    "black-holed": (lambda _, p: p.blackhole(), lambda _, p: p.pass_on()),
-    "refused": (refuse, lambda _, p: p.pass_on()),
+def change_password(server: PostgresServer, _: Proxy) -> None:
+    set_password(server, "another one")
+    end_sessions(server)
+
+
+def forbid_login(server: PostgresServer, _: Proxy) -> None:
+    server.execute(f"ALTER ROLE {ROLE} NOLOGIN")
+    end_sessions(server)
+
+
+def limit_role(server: PostgresServer, _: Proxy) -> None:
+    server.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT 0")
+    end_sessions(server)
+
+
+UNANSWERED = frozenset({"timeout", "no_backend", "unreachable"})
+FAULTS = {
+    "frozen": Fault(lambda s, _: s.freeze(), lambda s, _: s.thaw(), UNANSWERED, FAULTY_SCRAPES),
+    "stopped": Fault(
+        lambda s, _: s.stop("immediate"), lambda s, _: s.start(), UNANSWERED, FAULTY_SCRAPES
+    ),
+    "black-holed": Fault(
+        lambda _, p: p.blackhole(), lambda _, p: p.pass_on(), UNANSWERED, FAULTY_SCRAPES
+    ),
+    "refused": Fault(refuse, lambda _, p: p.pass_on(), UNANSWERED, FAULTY_SCRAPES),
+    "wrong password": Fault(
+        change_password, lambda s, _: set_password(s, CANARY), frozenset({"authentication"})
+    ),
+    "login forbidden": Fault(
+        forbid_login,
+        lambda s, _: s.execute(f"ALTER ROLE {ROLE} LOGIN"),
+        frozenset({"authentication"}),
+    ),
+    "connection limit of the role": Fault(
+        limit_role,
+        lambda s, _: s.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1"),
+        frozenset({"too_many_connections"}),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_costs_that_target_alone_and_the_next_scrape_is_whole(
-    exporter: Exporter, server: PostgresServer, proxy: Proxy, name: str
+    scene: Scene, name: str
 ) -> None:
-    begin, end = FAULTS[name]
-    before = await exporter.scrape(5, frozenset())
-    await asyncio.to_thread(begin, server, proxy)
-    slowest, down = 0.0, before
-    for _ in range(FAULTY_SCRAPES):
-        began = time.monotonic()
-        down = await exporter.scrape(SHORT_SECONDS, frozenset())
-        slowest = max(slowest, time.monotonic() - began)
-    assert slowest < SHORT_SECONDS + 1
-    assert value_of(down, metrics.UP, "database") == 0
-    assert not labels_of(down, metrics.TARGET_INFO)
-    assert labels_of(down, metrics.COLLECTOR_ERRORS)
-    await asyncio.to_thread(end, server, proxy)
-    await asyncio.sleep(2)
-    whole = await exporter.scrape(5, frozenset())
-    assert value_of(whole, metrics.UP, "database") == 1
-    failed = {s.collector: s.error for s in whole.statuses if not s.success}
-    assert not failed
-    assert await backends(server) <= BUDGET
-    await probes_go_on(exporter)
+    fault = FAULTS[name]
+    assert scene.proxy is not None
+    before, memory, sessions = await scene.whole(), resident_bytes(), await scene.backends()
+    await asyncio.to_thread(fault.begin, scene.server, scene.proxy)
+    try:
+        down = await scene.scrapes_while_down("database", before, fault.scrapes)
+        assert {reasons(down)["identity"]} <= fault.reasons
+    finally:
+        await asyncio.to_thread(fault.end, scene.server, scene.proxy)
+    slowest, grown = scene.slowest, resident_bytes() - memory
+    assert_counters_kept(before, await scene.recovered())
+    left = await scene.backends()
+    assert left <= BUDGET
+    assert grown < MOST_GROWTH_BYTES
+    await scene.probes_go_on()
+    log.info("figures", slowest=slowest, sessions=(sessions, left), memory=(memory, grown))
 
 
-async def probes_go_on(exporter: Exporter) -> None:
-    def last(snapshot: Snapshot) -> float:
-        if not labels_of(snapshot, metrics.PROBE_LAST_SUCCESS):
-            return 0.0
-        return value_of(snapshot, metrics.PROBE_LAST_SUCCESS, "database")
-
-    since = time.time()
-    for _ in range(100):
-        if last(await exporter.scrape(5, frozenset())) > since:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("no probe since the end of the fault")
-
-
-async def backends(server: PostgresServer) -> int:
-    def count() -> int:
-        with psycopg.connect(server.conninfo()) as connection:
-            [row] = connection.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'phasegate/%'"
-            ).fetchall()
-            return int(row[0])
-
-    return await asyncio.to_thread(count)
-
-
-async def test_a_stop_in_the_middle_of_a_handshake_leaves_no_backend(
-    server: PostgresServer, tmp_path: Path
+@pytest.mark.parametrize("name", ["frozen", "black-holed"])
+async def test_it_stops_in_time_while_nobody_answers(
+    server: PostgresServer, proxy: Proxy, tmp_path: Path, name: str
 ) -> None:
-    config = tmp_path / "phasegate.yaml"
-    config.write_text(CONFIG, encoding="utf-8")
-    environ = {"DATABASE_URL": server.conninfo()}
-
-    async def live(delay: float) -> None:
-        made = Exporter(lambda: load_settings(config, environ))
-        await made.start()
-        scraping = asyncio.create_task(made.scrape(5, frozenset()))
-        await asyncio.sleep(delay)
-        await made.stop()
-        await asyncio.gather(scraping, return_exceptions=True)
-
-    for delay in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016):
-        # A loop of its own, that ends at once: whoever needs it for longer is cut.
-        await asyncio.to_thread(asyncio.run, live(delay))
+    fault = FAULTS[name]
+    try:
+        # Leaving it measures how long the stop takes.
+        async with running(tmp_path, CONFIG, {"DATABASE_URL": through(proxy, server)}) as exporter:
+            await Scene(exporter, server, proxy).whole_soon()
+            await asyncio.to_thread(fault.begin, server, proxy)
+            asked = asyncio.create_task(exporter.scrape(5, frozenset()))
+            await asyncio.sleep(0.3)
+        await asyncio.gather(asked, return_exceptions=True)
+    finally:
+        await asyncio.to_thread(fault.end, server, proxy)
     await asyncio.sleep(0.3)
-    left = server.execute(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    )
-    assert left == [(0,)]
+    assert await asyncio.to_thread(count_backends, server) == 0
