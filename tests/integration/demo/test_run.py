@@ -113,8 +113,8 @@ def test_whole_demo_measures_and_leaves_nothing(folder: Path) -> None:
     assert time.monotonic() - started < LIMIT_SECONDS
     assert run.leftovers() == []
     assert re.search(r"UUID lookup P95 +absent: .+ [\d.]+ ms of \d+ probes", run.text), run.text
-    assert re.search(r"Users of v1 sent \d+ requests, none failed", run.text), run.text
-    assert re.search(r"Users of v2 sent \d+ requests, none failed", run.text), run.text
+    assert re.search(r"Users of v1 sent [\d,]+ requests, none failed", run.text), run.text
+    assert re.search(r"Users of v2 sent [\d,]+ requests, none failed", run.text), run.text
 
 
 def test_kept_on_given_servers_until_interrupted(
