@@ -24,7 +24,7 @@ from tests.faults.scene import (
     ROLE,
     Scene,
     assert_counters_kept,
-    assert_down_alone,
+    assert_down,
     counted,
     reasons,
     resident_bytes,
@@ -246,7 +246,7 @@ async def test_while_it_loads_its_data_it_is_down(server: PostgresServer, tmp_pa
             await asyncio.to_thread(cache.start)  # it answers that it demands a password
             told: set[str] = set()
             while reason := reasons(down := await scene.scrape(2)).get("cache"):
-                assert_down_alone(before, down, "cache")
+                assert_down(before, down, "cache")
                 told.add(reason)
             assert "loading" in told
             assert_counters_kept(before, await scene.whole_soon())
