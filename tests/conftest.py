@@ -22,7 +22,8 @@ from tests.fixtures.presence import require_present
 
 MAJORS = (18, 15)
 # The data of a test need not survive a power failure; it survives every kill all the same.
-SETTINGS = {"fsync": False, "max_prepared_transactions": 10}
+# Maintenance comes where a test asks for it, and not when a busy machine gets to it.
+SETTINGS = {"fsync": False, "max_prepared_transactions": 10, "autovacuum": False}
 _database_numbers = itertools.count(1)
 
 
