@@ -11,8 +11,6 @@ import pkgutil
 import re
 import sys
 
-import validators
-
 import phasegate
 
 
@@ -25,7 +23,9 @@ def optional_modules() -> set[str]:
 
 def main() -> int:
     """Import everything; what failed goes to stderr."""
-    if not validators.url("http://127.0.0.1:9899/metrics"):
+    # By its name as a text: in the checkout that name is our room's.
+    neighbour = importlib.import_module("validators")
+    if not neighbour.url("http://127.0.0.1:9899/metrics"):
         print("the package validators is not itself any more", file=sys.stderr)
         return 1
     if "site-packages" not in str(phasegate.__file__):

@@ -1,4 +1,4 @@
-"""Every criterion that the exporter has evidence for, once: its limits, and what to do beyond them.
+"""Every criterion that there is evidence for, once: its limits, and what to do beyond them.
 
 Alerts, panels, verdicts and bucket edges read these; `criteria:` of the configuration overrides
 limits. To add a criterion: one entry here, together with what measures it and with its section of
@@ -32,6 +32,10 @@ class Decision(StrEnum):
     """A measured value against the limit."""
     COUNTS = "counts"
     """A test on counts, with a stated confidence; a single figure decides nothing."""
+    INCREASE = "increase"
+    """A test on counts against those of a captured baseline."""
+    TESTS = "tests"
+    """The results of tests, which are given to the judge; the exporter knows none."""
     ALERT = "alert"
     """Never: it only alerts."""
 
@@ -55,6 +59,7 @@ class Criterion(msgspec.Struct, frozen=True):
 
     Without `critical` there is one state that passes, and no setting for it. `source` names the
     settings of which one must be there for anything to be measured; empty: always measured.
+    `floor` is of what must not increase: a share below it passes whatever the baseline.
     """
 
     direction: Direction
@@ -64,6 +69,7 @@ class Criterion(msgspec.Struct, frozen=True):
     remedy: str
     critical: float | None = None
     source: tuple[str, ...] = ()
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.warning):
@@ -84,6 +90,16 @@ CRITERIA: dict[str, Criterion] = {
         *(Direction.BELOW, Unit.RATIO, Decision.COUNTS, 0.9),
         "warm the cache, and see whether it evicts keys for want of memory",
         *(0.8, ("cache", "application.cache")),
+    ),
+    "error_rate": Criterion(
+        *(Direction.ABOVE, Unit.TIMES, Decision.INCREASE, 1.5),
+        "see what the application logs of its errors, and whether they began with the change",
+        source=("application.errors",),
+        floor=0.001,
+    ),
+    "integration_tests": Criterion(
+        *(Direction.ABOVE, Unit.FAILED, Decision.TESTS, 0),
+        "see the report of the tests that failed, repair what they test, and run them all again",
     ),
     "uuid_missing": Criterion(
         *(Direction.ABOVE, Unit.ROWS, Decision.EXACT, 0),
@@ -135,18 +151,31 @@ def thresholds(settings: Settings, name: str) -> dict[str, float]:
 
 
 def passing_limit(settings: Settings, name: str) -> Limit:
-    """The limit of passing: the warning threshold in force, or the one state that passes."""
+    """The limit of passing: the warning threshold or margin in force, or the one state that
+    passes."""
     criterion = CRITERIA[name]
     value = thresholds(settings, name).get("warning", criterion.warning)
+    if criterion.decision is Decision.INCREASE:
+        margin: float | None = getattr(settings.criteria, name).margin
+        value = value if margin is None else margin
     return Limit(criterion.direction, value, criterion.unit)
+
+
+def passing_floor(settings: Settings, name: str) -> float:
+    """The share below which what must not increase passes whatever its baseline."""
+    given: float | None = getattr(settings.criteria, name).floor
+    return CRITERIA[name].floor if given is None else given
 
 
 def max_age(settings: Settings, name: str) -> float:
     """Seconds after which a measured value decides nothing: the configuration's where it gives
-    one, else a minute more than the measurement's own schedule lets a value grow old."""
+    one, else a minute more than the measurement's own schedule lets a value grow old. Results of
+    tests have no schedule, and so no limit."""
     given: float | None = getattr(settings.criteria, name).max_age
     if given is not None:
         return given
+    if CRITERIA[name].decision is Decision.TESTS:
+        return math.inf
     exporter = settings.exporter
     schedule = {
         # A count that takes as long as the interval must not go stale before the next is done.

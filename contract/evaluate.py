@@ -84,10 +84,10 @@ def _judge(
     limit, remedy = format_value(limits.value, limits.unit), CRITERIA[criterion].remedy
     if bad:
         verdict = Verdict.FAILED
-        reason = _listed([f"{one.subject}: {format_value(one.value, limits.unit)}" for one in bad])
-        reason += f"; limit {limit}"
+        told = [f"{one.subject}: {format_value(one.value, limits.unit)}" for one in bad]
+        reason = f"{list_first(told)}; limit {limit}"
     elif doubts or worst is None:
-        verdict, reason, remedy = Verdict.INCONCLUSIVE, _listed(doubts), WAIT
+        verdict, reason, remedy = Verdict.INCONCLUSIVE, list_first(doubts), WAIT
     else:
         verdict, remedy = Verdict.PASSED, ""
         measured = format_value(worst.value, limits.unit)
@@ -103,6 +103,7 @@ def _judge(
     return Judgement(criterion, verdict, reason, remedy, value, limits.value, facts)
 
 
-def _listed(parts: Sequence[str]) -> str:
-    rest = len(parts) - SHOWN
+def list_first(parts: Sequence[str], count: int | None = None) -> str:
+    """The first parts, and how many more there are of `count`, which may be more than `parts`."""
+    rest = (len(parts) if count is None else count) - len(parts[:SHOWN])
     return "; ".join(parts[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")

@@ -21,6 +21,8 @@ class Unit(StrEnum):
     ROWS_AN_HOUR = "rows an hour"
     INDEXES = "indexes"
     CONSTRAINTS = "constraints"
+    FAILED = "failed"
+    TIMES = "times the baseline"
     UP = "up"
     """1 for what answers as it should, 0 for what does not."""
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from phasegate.contract import settings_rules as rules
 from phasegate.contract.names import ColumnName, TableName
 from phasegate.contract.secrets import Secret
-from phasegate.contract.sections import ListOf, MapOf, Section, setting, without_effect_yet
+from phasegate.contract.sections import ListOf, MapOf, Section, setting
 from phasegate.contract.settings_connection import Cache, Database
 from phasegate.contract.settings_criteria import Criteria
-from phasegate.contract.settings_http import BasicAuth, HttpAccess
+from phasegate.contract.settings_http import HttpAccess
 from phasegate.contract.settings_kinds import (
     COLUMN,
     COLUMN_OF_TABLE,
@@ -51,17 +51,11 @@ _STATUS = Number("an HTTP status", 100, 599, whole=True)
 class Exporter(HttpAccess):
     """How the exporter measures, and how others reach it."""
 
-    ca: Path | None = without_effect_yet(HttpAccess, "ca")
-    cert: Path | None = without_effect_yet(HttpAccess, "cert")
-    key: Path | None = without_effect_yet(HttpAccess, "key")
-    basic_auth: BasicAuth | None = without_effect_yet(HttpAccess, "basic_auth")
-    bearer_file: Path | None = without_effect_yet(HttpAccess, "bearer_file")
     url: str | None = setting(
         HttpUrl(),
         "Where the judge finds the exporter; the base, without a path.",
         None,
         example='"http://127.0.0.1:9899"',
-        effect_later=True,
     )
     metrics_path: str = setting(
         Text("a path that begins with /", r"/[^\s?#]*"),
@@ -280,14 +274,12 @@ class Application(HttpAccess):
         "Requests, all of them.",
         None,
         example="{metric: http_requests_total}",
-        effect_later=True,
     )
     errors: ApplicationCounter | None = setting(
         _COUNTER,
         "Requests that failed.",
         None,
         example='{metric: http_requests_total, match: {status: "5.."}}',
-        effect_later=True,
     )
     cache: ApplicationCache | None = setting(
         Section(ApplicationCache, "requests, hits"),
@@ -433,7 +425,7 @@ class Settings:
         (),
     )
     application: Application | None = setting(
-        Section(Application, "metrics_url and more", rules.of_http),
+        Section(Application, "metrics_url and more", rules.of_application),
         "The application's own counters.",
         None,
     )

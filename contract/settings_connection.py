@@ -97,7 +97,6 @@ class Database(Connection):
         Section(Identity, "system_identifier, database"),
         "Pinned by `phasegate init`; compared with the evidence, without connecting.",
         Identity,
-        effect_later=True,
     )
 
 

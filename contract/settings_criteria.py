@@ -61,14 +61,13 @@ _COUNTED = "max_age, min_span, confidence, assumed_dispersion"
 class CountedCriterion(Criterion):
     """A criterion that is decided by a test on counts."""
 
-    max_age: float | None = without_effect_yet(Criterion, "max_age")
     min_span: float | None = setting(
         Duration(1, 30 * 86_400), "Shortest span of the evidence.", None,
-        example="15m", effect_later=True,
+        example="15m",
     )  # fmt: skip
     confidence: float | None = setting(
         Number("a confidence", 0.5, 0.9999), "Confidence of passing.", None,
-        example="0.95", effect_later=True,
+        example="0.95",
     )  # fmt: skip
     assumed_dispersion: float | None = setting(
         Number("a factor", 1, 10),
@@ -76,7 +75,6 @@ class CountedCriterion(Criterion):
         "blocks to measure it.",
         None,
         example="2",
-        effect_later=True,
     )
 
 
@@ -148,7 +146,6 @@ class Criteria:
         ListOf(Choice(SUCCESS_CRITERIA + GATE_CRITERIA), "criteria", least=1, unique=True),
         "What `validate` judges when no `--criterion` is given.",
         SUCCESS_CRITERIA,
-        effect_later=True,
     )
     health: Criterion = setting(
         _PLAIN, "Every configured check, PostgreSQL and the cache answer.", Criterion
@@ -167,10 +164,9 @@ class Criteria:
         Section(ErrorRate, _COUNTED + ", margin, floor"),
         "No more errors than before.",
         ErrorRate,
-        effect_later=True,
     )
     audit_coverage: Criterion = _not_measured_yet("The audit log holds every change.")
-    integration_tests: Criterion = _not_measured_yet("The integration tests pass.")
+    integration_tests: Criterion = setting(_PLAIN, "The integration tests pass.", Criterion)
     customer_issues: Criterion = _not_measured_yet("No customer reports an issue.")
     uuid_missing: Criterion = setting(_PLAIN, "No row lacks its UUID.", Criterion)
     indexes_valid: Criterion = setting(_PLAIN, "No index is invalid.", Criterion)

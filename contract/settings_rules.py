@@ -59,6 +59,11 @@ def _certificate_with_key(values: Values) -> Iterator[Contradiction]:
             yield Contradiction((one,), f"{one} alone", f"{other} beside it")
 
 
+def _errors_of_requests(values: Values) -> Iterator[Contradiction]:
+    if values.get("errors") is not None and values.get("requests", "") is None:
+        yield Contradiction(("errors",), "errors alone", "requests beside them")
+
+
 def _ordered(name: str, other: str, worse: str, beyond: Callable[[Any, Any], bool]) -> Rule:
     def rule(values: Values) -> Iterator[Contradiction]:
         warning, critical = values.get(name), values.get(other)
@@ -188,6 +193,7 @@ of_database: tuple[Rule, ...] = (*_ACCESS, _password_needs_server, _replica_name
 of_cache: tuple[Rule, ...] = (*_ACCESS, _password_needs_server)
 of_basic_auth: tuple[Rule, ...] = (_exactly_one("password", "password_file"),)
 of_http: tuple[Rule, ...] = (_at_most_one("basic_auth", "bearer_file"), _certificate_with_key)
+of_application: tuple[Rule, ...] = (*of_http, _errors_of_requests)
 of_exporter: tuple[Rule, ...] = (
     *of_http,
     _shorter("probe_interval", "evidence_block", "a block holds many probes"),

@@ -6,6 +6,7 @@ python -m docs.generate [--check]
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from phasegate.contract.config_schema import render_configuration, render_json_schema
 from phasegate.contract.metrics import METRICS
 from phasegate.exporter.queries import has_queries, load_queries
+from phasegate.validators.verdict import make_json_schema
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -39,10 +41,16 @@ def render_metrics() -> str:
     return "\n".join(lines)
 
 
+def render_verdict_schema() -> str:
+    """The JSON Schema of `validate --format json`."""
+    return json.dumps(make_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": render_configuration,
     "metrics.md": render_metrics,
     "phasegate.schema.json": render_json_schema,
+    "verdict.schema.json": render_verdict_schema,
 }
 
 

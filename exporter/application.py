@@ -30,6 +30,7 @@ PAGE_LIMIT_BYTES = 4 * 1024 * 1024
 _OPENMETRICS = "application/openmetrics-text"
 _ACCEPT = f"text/plain;version=0.0.4,{_OPENMETRICS};version=1.0.0;q=0.5"
 _CACHE_LABEL = "cache"
+_STARTED = "process_start_time_seconds"
 # A counter by any other name: what may be summed and only rises.
 _RISING = ("counter", "unknown", "untyped", "histogram", "summary")
 
@@ -46,12 +47,14 @@ class CacheCounts:
 class ApplicationCounts:
     """What the application counted since its start; None where nothing is configured.
 
-    `caches` is keyed by the label `cache`, "" where the counters have none.
+    `caches` is keyed by the label `cache`, "" where the counters have none. `started` is the start
+    that its page states, in whatever form; empty where it states none.
     """
 
     requests: int | None = None
     errors: int | None = None
     caches: Mapping[str, CacheCounts] = field(default_factory=dict)
+    started: str = ""
 
 
 async def fetch_application(
@@ -93,7 +96,7 @@ def parse_application(text: str, content_type: str, application: Application) ->
     wanted = [counter.metric for counter in (application.requests, application.errors) if counter]
     cache = application.cache
     wanted += [cache.requests, cache.hits] if cache else []
-    page = _Page(text, openmetrics=content_type == _OPENMETRICS, wanted=frozenset(wanted))
+    page = _Page(text, openmetrics=content_type == _OPENMETRICS, wanted={_STARTED, *wanted})
     caches: dict[str, CacheCounts] = {}
     if cache is not None:
         requests = page.sums(ApplicationCounter(metric=cache.requests), _CACHE_LABEL)
@@ -108,7 +111,7 @@ def parse_application(text: str, content_type: str, application: Application) ->
             caches[name] = counts
     return ApplicationCounts(
         requests=page.total(application.requests), errors=page.total(application.errors),
-        caches=caches,
+        caches=caches, started=page.started(),
     )  # fmt: skip
 
 
@@ -148,6 +151,11 @@ class _Page:
         if labels in self._series[name]:
             raise _error("duplicate", f"hold a series of {name} twice")
         self._series[name][labels] = sample.value
+
+    def started(self) -> str:
+        """The start of the one process that the page is of."""
+        series = list(self._series[_STARTED].values())
+        return f"{series[0]:.3f}" if len(series) == 1 else ""
 
     def total(self, counter: ApplicationCounter | None) -> int | None:
         """The sum over all matching series; None where nothing is configured."""

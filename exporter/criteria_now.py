@@ -70,8 +70,9 @@ class _Figures:
 
 
 def describe_criteria(settings: Settings, held: Held) -> list[Row]:
-    """Every criterion, in the order of the contract."""
-    return [_describe(settings, held, name) for name in CRITERIA]
+    """Every criterion that the exporter measures, in the order of the contract."""
+    measured = [name for name, entry in CRITERIA.items() if entry.decision is not Decision.TESTS]
+    return [_describe(settings, held, name) for name in measured]
 
 
 def _describe(settings: Settings, held: Held, name: str) -> Row:
@@ -163,6 +164,22 @@ def _hit_rate(settings: Settings, held: Held) -> _Figures:
     return _Figures(format_value(min(rates), Unit.RATIO), reason, held.now - min(ends))
 
 
+def _error_rate(_: Settings, held: Held) -> _Figures:
+    blocks = [
+        block
+        for series in held.series
+        if series.criterion == "error_rate"
+        for block in series.blocks
+        if block.total
+    ]
+    total = sum(block.total for block in blocks)
+    if not total:
+        return _Figures("", f"no request {WINDOW}")
+    errors = total - sum(block.good for block in blocks)
+    reason = f"{errors:,} errors of {total:,} requests {WINDOW}; the baseline is the judge's"
+    return _Figures(format_value(errors / total, Unit.RATIO), reason, held.now - blocks[-1].end)
+
+
 def _growth(_: Settings, held: Held) -> _Figures:
     status = held.statuses.get(EVENTS_COLLECTOR)
     if status is None or not status.success:
@@ -179,6 +196,7 @@ def _growth(_: Settings, held: Held) -> _Figures:
 _FIGURES: dict[str, Callable[[Settings, Held], _Figures]] = {
     "uuid_lookup_latency": _latency,
     "cache_hit_rate": _hit_rate,
+    "error_rate": _error_rate,
     "audit_growth": _growth,
 }
 

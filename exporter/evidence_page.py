@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import time
-from datetime import datetime
 
 import msgspec
 from aiohttp import web
@@ -31,16 +29,11 @@ from aiohttp import web
 import phasegate
 from phasegate.contract.evidence import EVIDENCE_VERSION, Evidence, TargetState
 from phasegate.contract.settings_describe import settings_hash
+from phasegate.contract.times import EXPECTED, parse_time
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.evidence import source_of
 
-EXPECTED = "one Unix time in seconds or one RFC 3339 time, e.g. 1767225600 or 2026-01-01T00:00:00Z"
 GZIP_LEVEL = 1
-_UNIX = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
-# A plus sign that was not quoted reaches us as a space.
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+\- ]\d\d:\d\d)", re.ASCII
-)
 
 
 async def answer_evidence(exporter: Exporter, request: web.Request) -> web.Response:
@@ -83,19 +76,6 @@ def make_evidence(exporter: Exporter, since: float, now: float) -> Evidence:
         series=series,
         observations=store.observations(since, exporter.targets),
     )
-
-
-def parse_time(text: str) -> float:
-    """Unix seconds from Unix seconds or RFC 3339 with its offset; ValueError for anything else."""
-    if _UNIX.fullmatch(text):
-        return float(text)
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    day, clock, fraction, offset = match.groups()
-    offset = offset.upper().replace(" ", "+")
-    # Later digits than microseconds are cut: to begin earlier than asked takes more in by 1 µs.
-    return datetime.fromisoformat(f"{day}T{clock}{(fraction or '.0')[:7]:0<7}{offset}").timestamp()
 
 
 def _encode(evidence: Evidence, *, zipped: bool) -> bytes:

@@ -57,6 +57,16 @@ def find_observations(snapshot: Snapshot, targets: Mapping[str, Target]) -> Foun
             moment = _began(status) - _age(metric, status.samples)
             chosen = [s for s in status.samples if s.metric is metric]
             found[criterion, collector] = DATABASE, _observed(criterion, chosen, moment)
+    events = statuses.get("audit/events")
+    if events is not None and events.success:
+        counted = [s for s in events.samples if s.metric is metrics.AUDIT_EVENTS]
+        found["audit_growth", "audit/events"] = (
+            DATABASE,
+            [
+                Observation("audit_growth", DATABASE, s.labels[0], _number(s), _began(events))
+                for s in counted
+            ],
+        )
     missing = _uuid_missing(snapshot.samples)
     if missing:
         found["uuid_missing", "schema/uuid_missing"] = DATABASE, missing

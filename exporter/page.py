@@ -52,7 +52,11 @@ td[data-is="what to do"]:not(:empty) { min-width: 12rem }
 }
 """
 VERDICTS = {Verdict.PASSED: "good", Verdict.FAILED: "bad"}
-UNJUDGED = {Decision.COUNTS: "judged by validate", Decision.ALERT: "alerts only"}
+UNJUDGED = {
+    Decision.COUNTS: "judged by validate",
+    Decision.INCREASE: "judged by validate",
+    Decision.ALERT: "alerts only",
+}
 NOT_RUN_YET = Status("").reason
 SHOWN_SERIES = 12
 

@@ -1,4 +1,4 @@
-"""The cache: hits and lookups as its server and the application count them, and its state.
+"""The cache: hits and lookups as its server counts them, its state, and its keys.
 
 The server's counters are for the whole node, and restart with it and with CONFIG RESETSTAT; they
 are joined, not passed on. INFO, SCAN, DBSIZE and MEMORY USAGE leave them where they are; GET,
@@ -20,13 +20,10 @@ from phasegate.contract import metrics
 from phasegate.contract.connection import cache_address
 from phasegate.contract.errors import CollectError
 from phasegate.contract.model import Sample
-from phasegate.contract.secrets import redactor
-from phasegate.contract.settings import Application
 from phasegate.contract.settings_connection import Cache
-from phasegate.exporter.application import CacheCounts, fetch_application
 from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
 from phasegate.exporter.counters import Counters
-from phasegate.exporter.evidence import Source, source_of
+from phasegate.exporter.evidence import source_of
 from phasegate.exporter.joined import Joined
 from phasegate.exporter.runner import Collector
 from phasegate.exporter.single_flight import SingleFlight
@@ -36,7 +33,6 @@ from phasegate.exporter.wiring import Wiring
 SCAN_COUNT = 500
 SIZES_AT_ONCE = 100
 SAMPLED_KEYS = 1_000
-NO_LOOKUPS = CacheCounts(0, 0)
 
 
 class CacheServerState(Collector):
@@ -134,7 +130,8 @@ class CacheServerState(Collector):
     def kept(self) -> Sequence[Sample]:
         up = metrics.UP(float(self._subject.up), self._subject.name)
         evicted = self._counters.samples([metrics.CACHE_EVICTED])
-        return [up, *evicted, *_lookups(self._counters, "server")]
+        lookups = self._counters.samples((metrics.CACHE_REQUESTS, metrics.CACHE_HITS))
+        return [up, *evicted, *(sample for sample in lookups if sample.labels[1] == "server")]
 
     def dump(self) -> Any:
         return self._joined.dump()
@@ -222,59 +219,9 @@ def estimate(sizes: Sequence[int], keys: int) -> tuple[float, float]:
     return statistics.fmean(sizes), keys * (spread * unasked / len(sizes)) ** 0.5
 
 
-def _lookups(counters: Counters, scope: str) -> list[Sample]:
-    counted = counters.samples((metrics.CACHE_REQUESTS, metrics.CACHE_HITS))
-    return [sample for sample in counted if sample.labels[1] == scope]
-
-
-class ApplicationCache(Collector):
-    """Hits and lookups by cache name, as only the application can count them."""
-
-    name = "application"
-
-    def __init__(self, application: Application, wiring: Wiring) -> None:
-        self._application = application
-        self._counters = wiring.counters
-        self._evidence = wiring.evidence
-        self._source = Source(redactor(application.metrics_url), "")
-        self._joined = Joined()
-        self._read_before = False
-
-    async def collect(self, timeout: float) -> Sequence[Sample]:
-        found = await fetch_application(self._application, timeout)
-        for cache in sorted({*self._joined.sources, *found.caches}):
-            if self._read_before and cache not in self._joined.sources:
-                self._joined.advance(cache, "", (0, 0))  # its first lookups ever
-            # A restarted application shows a cache only from its first lookup on.
-            counts = found.caches.get(cache, NO_LOOKUPS)
-            gained = self._joined.advance(cache, "", (counts.requests, counts.hits))
-            labels = (cache, "application")
-            self._counters.add(metrics.CACHE_REQUESTS, gained[0], *labels)
-            self._counters.add(metrics.CACHE_HITS, gained[1], *labels)
-            self._evidence.count(
-                "cache_hit_rate", *labels, self._source, total=gained[0], good=gained[1]
-            )
-        self._read_before = True
-        return ()
-
-    def kept(self) -> Sequence[Sample]:
-        return _lookups(self._counters, "application")
-
-    def dump(self) -> Any:
-        return self._joined.dump()
-
-    def restore(self, data: Any) -> None:
-        self._joined.restore(data)
-        self._read_before = bool(data)
-
-
 def build(wiring: Wiring) -> list[Collector]:
-    """The server's where a cache is configured, the application's where its counters are."""
-    built: list[Collector] = []
+    """Both where a cache is configured."""
     cache, target = wiring.settings.cache, wiring.targets.get("cache")
-    if cache is not None and target is not None:
-        built += [CacheServerState(target, cache, wiring), CacheKeys(target, cache, wiring)]
-    application = wiring.settings.application
-    if application is not None and application.cache is not None:
-        built.append(ApplicationCache(application, wiring))
-    return built
+    if cache is None or target is None:
+        return []
+    return [CacheServerState(target, cache, wiring), CacheKeys(target, cache, wiring)]

@@ -15,9 +15,11 @@ from phasegate import __version__
 from phasegate.contract.errors import PhasegateError
 
 COMMANDS = {
+    "baseline": "phasegate.validators.baseline_command:baseline",
     "demo": "phasegate.demo.command:demo",
     "exporter": "phasegate.exporter.command:exporter",
     "init": "phasegate.operate.command:init",
+    "validate": "phasegate.validators.command:validate",
 }
 OUR_BUG = 70
 
@@ -42,6 +44,13 @@ class Rooms(click.Group):
 @click.version_option(__version__, prog_name="phasegate")
 def group() -> None:
     """Move a live PostgreSQL from integer keys to UUIDs, each phase proved by measurement."""
+
+
+def validate() -> None:
+    """The console script `validate`, a second name of `phasegate validate`."""
+    from phasegate.validators.command import validate as command  # noqa: PLC0415
+
+    main(command=command, program="validate")
 
 
 def main(

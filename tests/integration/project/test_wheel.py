@@ -63,6 +63,13 @@ def test_installed_exporter_measures_a_server(
     ), done.stdout
 
 
+def test_installed_validate_lists_what_it_would_judge(installed: Path, tmp_path: Path) -> None:
+    url = "postgresql://127.0.0.1:1/x"
+    done = run(installed / "validate", "--list", folder=tmp_path, DATABASE_URL=url)
+    assert done.returncode == 0, done.stderr
+    assert "* health " in done.stdout
+
+
 def forget_a_room(tree: Path) -> None:
     """A line of `only-include` was not written."""
     replace(tree / "pyproject.toml", '"exporter", "operate"', '"operate"')

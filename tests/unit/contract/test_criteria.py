@@ -29,6 +29,10 @@ exporter: {exact_count_interval: 100s, partition_max_age: 30s, evidence_block: 5
 tables: [{name: public.users}]
 audit: {table: log.audit, watch: [{table: public.roles}]}
 health: [{name: api, url: "http://127.0.0.1:1/"}]
+application:
+  metrics_url: "http://127.0.0.1:1/"
+  requests: {metric: requests_total}
+  errors: {metric: errors_total}
 criteria:
   indexes_valid: {max_age: 7s}
   cache_hit_rate: {warning: 0.95}

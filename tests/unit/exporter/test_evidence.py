@@ -13,9 +13,9 @@ from phasegate.contract import metrics
 from phasegate.contract.model import Block, Observation
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
+from phasegate.contract.times import parse_time
 from phasegate.exporter import evidence
 from phasegate.exporter.evidence import LATENCY, EvidenceStore, Source
-from phasegate.exporter.evidence_page import parse_time
 from phasegate.exporter.observations import find_observations, record_observations
 from phasegate.exporter.runner import Snapshot, Status
 from phasegate.exporter.targets import Identity, Target

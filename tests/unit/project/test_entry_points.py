@@ -27,6 +27,8 @@ CALLS = [
     (["phasegate.exporter", "--nope"], 2, "python -m phasegate.exporter --help"),
     (["phasegate.operate", "init", "--grants", "--config", ABSENT], 2, "cannot be read"),
     (["phasegate.operate", "init"], 2, "--grants"),
+    (["phasegate.validators", "--config", ABSENT], 2, "cannot be read"),
+    (["phasegate", "validate", "--nope"], 2, "phasegate validate --help"),
     (["phasegate.demo", "--rows", "1"], 2, "--rows"),
     (["phasegate.demo"], 4, "DATABASE_URL: cannot be used"),
 ]

@@ -1,0 +1,264 @@
+"""`validate` as a pipeline calls it: exit codes, outputs, saved evidence; against a real socket."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from phasegate import cli
+from phasegate.contract.evidence import Evidence
+from phasegate.contract.gates import GATES
+from phasegate.contract.settings_criteria import GATE_CRITERIA, SUCCESS_CRITERIA
+from phasegate.servers.ports import free_port
+from phasegate.validators.command import validate
+from phasegate.validators.verdict import make_json_schema
+from tests.fixtures.answers import Answering, answering
+from tests.fixtures.dossiers import CONFIG, NOW, make_evidence, observations, probe_block, probes
+
+MEASURED = ("health", "uuid_lookup_latency", "cache_hit_rate", "uuid_missing")
+
+
+def moved(evidence: Evidence, seconds: float) -> Evidence:
+    """The same evidence at another time."""
+    return replace(
+        evidence,
+        **{n: getattr(evidence, n) + seconds for n in ("started", "generated", "complete_since")},
+        series=tuple(
+            replace(
+                one,
+                blocks=tuple(
+                    replace(b, start=b.start + seconds, end=b.end + seconds) for b in one.blocks
+                ),
+            )
+            for one in evidence.series
+        ),
+        observations=tuple(replace(o, time=o.time + seconds) for o in evidence.observations),
+    )
+
+
+class Pipeline:
+    """A folder with a configuration, an exporter to answer, and one call after the other."""
+
+    def __init__(self, folder: Path, server: Answering, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.server, self._capsys = folder, server, capsys
+        self.config = folder / "phasegate.yaml"
+        self.configure()
+        self.serve()
+
+    def configure(self, more: str = "", url: str | None = None) -> None:
+        text = CONFIG.replace("http://127.0.0.1:9", url or self.server.url)
+        required = ", ".join(MEASURED)
+        self.config.write_text(f"{text}\ncriteria:\n  required: [{required}]\n{more}")
+
+    def serve(self, **parts: Any) -> None:
+        evidence = moved(make_evidence(**parts), time.time() - NOW)
+        self.server.body = msgspec.json.encode(evidence)
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["--config", str(self.config), *arguments], validate, "validate")
+        said = self._capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, said.out, said.err
+
+    def said(self) -> str:
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Pipeline]:
+    with answering(Answering()) as server:
+        yield Pipeline(tmp_path, server, capsys)
+
+
+def test_all_passed_is_0_and_fits_80_columns(pipeline: Pipeline) -> None:
+    code, out, err = pipeline.call()
+    assert (code, err) == (0, "")
+    assert out.startswith("PASSED: 4 of 4 criteria passed (exit 0)\n")
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert [line.split()[0] for line in out.splitlines() if " passed " in line][1:] == [*MEASURED]
+
+
+def test_a_failure_outranks_everything_else(pipeline: Pipeline) -> None:
+    pipeline.serve(observations=observations(uuid_missing=7.0))
+    code, out, _ = pipeline.call()
+    assert code == 1
+    assert "  why   public.users: 7 rows; limit 0 rows" in out
+    assert "  next  populate the UUIDs" in out
+    assert pipeline.call("--criterion", "uuid_missing", "error_rate")[0] == 1
+
+
+def test_too_few_are_3_and_say_how_many_more(pipeline: Pipeline) -> None:
+    pipeline.serve(series=(probes(probe_block(NOW - 1, good=20)),))
+    code, out, _ = pipeline.call("--criterion", "uuid_lookup_latency")
+    assert code == 3
+    assert "more samples like these are needed" in out
+
+
+def test_no_exporter_is_4_and_none_configured_3(pipeline: Pipeline) -> None:
+    pipeline.configure(url=f"http://127.0.0.1:{free_port()}")
+    code, out, _ = pipeline.call()
+    assert code == 4
+    assert "cannot be reached" in out
+    pipeline.config.write_text(CONFIG.replace('exporter: {url: "http://127.0.0.1:9"}\n', ""))
+    code, out, _ = pipeline.call("--criterion", "health")
+    assert (code, "configure exporter.url" in out) == (3, True)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b'{"version": 9}'])
+def test_what_is_no_evidence_is_4(body: bytes, pipeline: Pipeline) -> None:
+    pipeline.server.body = body
+    assert pipeline.call()[0] == 4
+
+
+def test_what_nothing_measures_yet_is_3(pipeline: Pipeline) -> None:
+    for name in {*SUCCESS_CRITERIA, *GATE_CRITERIA}:
+        code, _, _ = pipeline.call("--criterion", name)
+        assert code in (0, 3)
+    for phase in ("prepare", "infrastructure", "validation"):
+        assert pipeline.call("--phase", phase)[0] == 3
+
+
+WRONG = [
+    ["--criterion", "nope"],
+    ["--criterion", "audit_growth"],
+    ["health"],
+    ["--phase", "nope"],
+    ["--phase", "schema", "--criterion", "health"],
+    ["--since", "yesterday"],
+    ["--since", "99999999999"],
+    ["--since", "1", "--window", "10m"],
+    ["--window", "10"],
+    ["--window", "30s"],
+    ["--wait", "0s"],
+    ["--confidence", "95"],
+    ["--confidence", "nan"],
+    ["--format", "yaml"],
+    ["--format", "json", "--format", "text"],
+    ["--output", "a", "--output", "b"],
+    ["--format", "json", "--output", "same", "--format", "text", "--output", "same"],
+    ["--source", "nope"],
+    ["--output", "/nonexistent/folder/file"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_a_call_that_means_nothing_is_2(arguments: list[str], pipeline: Pipeline) -> None:
+    code, out, err = pipeline.call(*arguments)
+    assert (code, out) == (2, "")
+    assert "Error" in err
+
+
+def test_a_configuration_that_contradicts_itself_is_2(pipeline: Pipeline) -> None:
+    for line in (
+        "  uuid_lookup_latency: {warning: 30ms, critical: 20ms}",
+        "  nope: {max_age: 1m}",
+        "  required: [health, health]",
+        "  uuid_lookup_latency: {confidence: 95}",
+    ):
+        pipeline.configure(line)
+        assert pipeline.call()[0] == 2
+    pipeline.config.write_text(CONFIG + "criteria: {required: []}")
+    assert pipeline.call()[0] == 2
+
+
+def test_every_output_is_written_whole_before_the_exit(pipeline: Pipeline) -> None:
+    text, verdict = pipeline.folder / "verdict.txt", pipeline.folder / "verdict.json"
+    verdict.write_text("older")
+    code, out, _ = pipeline.call(
+        *("--format", "text", "--output", str(text), "--format", "json", "--output", str(verdict))
+    )
+    assert (code, out) == (0, "")
+    assert text.read_text().startswith("PASSED")
+    assert json.loads(verdict.read_text())["verdict"] == "passed"
+    assert sorted(path.name for path in pipeline.folder.iterdir()) == [
+        *("phasegate.yaml", "verdict.json", "verdict.txt")
+    ]
+    code, out, _ = pipeline.call("--format", "json", "--format", "text", "--output", str(text))
+    assert (code, json.loads(out)["verdict"]) == (0, "passed")
+    assert text.read_text().startswith("PASSED")
+    code, out, _ = pipeline.call("--format", "json", f"--output={verdict}", "--format", "text")
+    assert (code, out[:6], verdict.read_bytes()[:1]) == (0, "PASSED", b"{")
+    assert pipeline.call("--output", str(text))[:2] == (0, "")
+
+
+def test_json_is_what_its_schema_says(pipeline: Pipeline) -> None:
+    schema = make_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for arguments in ([], ["--phase", "validation"], ["--since", "1"]):
+        _, out, _ = pipeline.call("--format", "json", *arguments)
+        report = json.loads(out)
+        jsonschema.validate(report, schema)
+        assert report["exporter"]["targets"][0]["identity"].endswith("/mono_prod")
+    pipeline.configure(url=f"http://127.0.0.1:{free_port()}")
+    _, out, _ = pipeline.call("--format", "json")
+    jsonschema.validate(json.loads(out), schema)
+    assert json.loads(out)["exit_code"] == 4
+
+
+def test_a_gate_judges_its_own_criteria_over_its_own_span(pipeline: Pipeline) -> None:
+    _, out, _ = pipeline.call("--format", "json", "--phase", "schema")
+    report = json.loads(out)
+    assert tuple(one["criterion"] for one in report["judgements"]) == GATES["schema"]
+    rule = report["judgements"][-1]["facts"]["rule"]
+    assert (rule["min_span"], rule["anytime"]) == (180.0, False)
+    assert report["exit_code"] == 0
+
+
+def test_saved_evidence_is_judged_again_to_the_same_bytes(pipeline: Pipeline) -> None:
+    kept = pipeline.folder / "kept.json"
+    first = pipeline.call("--format", "json", "--save-evidence", str(kept))
+    pipeline.server.body = b"gone"
+    assert pipeline.call("--format", "json", "--evidence", str(kept)) == first
+    asked = len(pipeline.server.asked)
+    strict = pipeline.call("--evidence", str(kept), "--confidence", "0.9999", "--min-span", "9m")
+    assert strict[0] == 3
+    assert len(pipeline.server.asked) == asked
+
+
+def test_altered_or_foreign_evidence_is_refused(pipeline: Pipeline) -> None:
+    kept = pipeline.folder / "kept.json"
+    pipeline.serve(observations=observations(uuid_missing=7.0))
+    assert pipeline.call("--save-evidence", str(kept))[0] == 1
+    whole = kept.read_bytes()
+    for altered in (
+        whole.replace(b'"value":7.0', b'"value":0.0'),
+        whole.replace(b'"build":', b'"more":1,"build":'),
+        whole.replace(b",", b", ", 1),
+        whole[:-40],
+        b"{}",
+        b"",
+    ):
+        assert altered != whole
+        kept.write_bytes(altered)
+        code, out, err = pipeline.call("--evidence", str(kept))
+        assert (code, out) == (4, ""), altered[:60]
+        assert "kept.json" in err
+    assert pipeline.call("--evidence", str(pipeline.folder / "none"))[0] == 4
+    kept.write_bytes(whole)
+    assert pipeline.call("--evidence", str(kept), "--wait", "1m")[0] == 2
+    pipeline.configure("  uuid_lookup_latency: {warning: 1s, critical: 2s}")
+    code, _, err = pipeline.call("--evidence", str(kept))
+    assert (code, "another configuration" in err) == (2, True)
+
+
+def test_loosened_criteria_show_in_the_verdict(pipeline: Pipeline) -> None:
+    pipeline.configure("  uuid_lookup_latency: {warning: 15ms, critical: 30ms}")
+    _, out, _ = pipeline.call("--min-span", "10s")
+    assert "note  loosened: limit 15 ms instead of 10 ms" in out
+    assert "note  loosened: span 10s instead of 1m" in out
+
+
+def test_the_list_and_the_explanation_need_no_network(pipeline: Pipeline) -> None:
+    for flag, said in (("--list", "* uuid_missing"), ("--explain", "exact binomial, one look")):
+        cli.main(["--config", str(pipeline.config), flag], validate, "validate")
+        assert said in pipeline.said()
+    assert pipeline.server.asked == []

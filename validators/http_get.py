@@ -1,0 +1,155 @@
+"""One GET by the standard library: the judge starts cold, and a real client takes half its time.
+
+No redirect is followed (a log-in page is no evidence) and no proxy of the environment is asked.
+Credentials come from their files at each request and stand in no message.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+import zlib
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
+from phasegate.contract.secrets import redactor
+from phasegate.contract.settings_http import HttpAccess
+
+_GZIP = 16 + zlib.MAX_WBITS
+_CHUNK = 1 << 16
+
+
+class Answer(NamedTuple):
+    """What came, whole and unpacked. `content_type` is without parameters."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def fetch(
+    url: str, access: HttpAccess, source: str, *, within_seconds: float, limit: int
+) -> Answer:
+    """GET `url` in at most `within_seconds` once connected, reading at most `limit` bytes.
+
+    Raises SourceTimeout, SourceUnavailable where nothing answers, SourceError where what answers
+    cannot be read; `source` names it in their texts.
+    """
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"Accept-Encoding": "gzip", "Connection": "close"} | _credentials(access, source)
+    connection = _open(url, access, source, within_seconds)
+    cut = threading.Event()
+
+    def end() -> None:
+        cut.set()
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(within_seconds, end)
+    timer.daemon = True
+    try:
+        connection.connect()
+        timer.start()
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return _answer(response, source, limit)
+    except (OSError, HTTPException, zlib.error) as error:
+        if cut.is_set() or isinstance(error, TimeoutError):
+            message = f"no whole answer within {within_seconds:g} s from {url}"
+            raise SourceTimeout(source, message) from None
+        raise _told(error, url, source) from None
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def _open(url: str, access: HttpAccess, source: str, timeout: float) -> HTTPConnection:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "https":
+        return HTTPConnection(host, parts.port or 80, timeout=timeout)
+    import ssl  # noqa: PLC0415
+    from http.client import HTTPSConnection  # noqa: PLC0415
+
+    try:
+        context = ssl.create_default_context(cafile=access.ca)
+        if access.cert is not None:
+            # Without a password of our own OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(access.cert, access.key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "no PEM"
+        raise SourceUnavailable(source, f"ca, cert or key cannot be used: {reason}") from None
+    return HTTPSConnection(host, parts.port or 443, timeout=timeout, context=context)
+
+
+def _answer(response: HTTPResponse, source: str, limit: int) -> Answer:
+    packed = response.headers.get("Content-Encoding", "identity").lower()
+    if packed not in ("identity", "gzip"):
+        raise SourceError(
+            source, f"answered in the encoding {packed[:40]!r}, expected gzip or none"
+        )
+    unpack = zlib.decompressobj(_GZIP) if packed == "gzip" else None
+    body = bytearray()
+    while chunk := response.read(_CHUNK):
+        while chunk:
+            body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
+            if len(body) > limit:
+                raise SourceError(source, f"answered more than {limit:,} bytes")
+            chunk = unpack.unconsumed_tail if unpack else b""
+    # A read by parts does not notice that fewer came than were announced.
+    if response.length or (unpack is not None and not unpack.eof):
+        raise SourceError(source, "its answer ends in the middle")
+    kind = response.headers.get_content_type()
+    return Answer(response.status, kind, bytes(body))
+
+
+def _told(error: Exception, url: str, source: str) -> SourceError:
+    """The error as a sentence; a URL of the configuration holds no password."""
+    if isinstance(error, HTTPException | zlib.error):
+        what = "its answer ends in the middle" if _is_cut(error) else "its answer is not HTTP"
+        return SourceError(source, f"{what} ({url})")
+    if isinstance(error, socket.gaierror):
+        return SourceUnavailable(source, f"the name of the host of {url} is not known")
+    reason = (
+        getattr(error, "verify_message", None) or error.strerror
+        if isinstance(error, OSError)
+        else None
+    )
+    return SourceUnavailable(source, f"{url} cannot be reached: {reason or type(error).__name__}")
+
+
+def _is_cut(error: Exception) -> bool:
+    return type(error).__name__ in ("IncompleteRead", "RemoteDisconnected", "error")
+
+
+def _credentials(access: HttpAccess, source: str) -> dict[str, str]:
+    if access.bearer_file is not None:
+        token = _read_secret(access.bearer_file, "bearer_file", source)
+        return {"Authorization": f"Bearer {token}"}
+    if access.basic_auth is None:
+        return {}
+    basic = access.basic_auth
+    password = basic.password.reveal() if basic.password else ""
+    if basic.password_file is not None:
+        password = _read_secret(basic.password_file, "password_file", source)
+    encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
+    redactor.learn([encoded])
+    return {"Authorization": f"Basic {encoded}"}
+
+
+def _read_secret(path: Path, key: str, source: str) -> str:
+    try:
+        text = path.read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise SourceUnavailable(source, f"{key} {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SourceUnavailable(source, f"{key} {path} is not UTF-8") from None
+    if not text or any(ord(letter) < 32 for letter in text):
+        raise SourceUnavailable(source, f"{key} {path} does not hold one line of text")
+    redactor.learn([text])
+    return text
