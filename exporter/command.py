@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +16,13 @@ import click
 import structlog
 from aiohttp import web
 
+from phasegate.contract.connection import check_connections
 from phasegate.contract.errors import ConfigError, SourceUnavailable
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import find_config, load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.explain import render_explanation
-from phasegate.exporter.http import make_application
+from phasegate.exporter.http import FIXED_PATHS, make_application
 from phasegate.exporter.logs import LEVELS, configure_logs
 from phasegate.exporter.remedies import remedy_for
 from phasegate.exporter.storage import Storage
@@ -30,6 +33,8 @@ log = structlog.get_logger()
 
 ONCE_SECONDS = 10.0
 DRAIN_SECONDS = 1.0
+# What a browser, a proxy and the router all read alike: no pattern, no escape, nothing to resolve.
+_TELEMETRY_PATH = re.compile(r"(/(?!\.+(/|$))[A-Za-z0-9._~-]+)+/?")
 
 EPILOG = """\b
 Example:
@@ -97,15 +102,23 @@ def exporter(
     if connect and not check_config:
         raise click.UsageError("--connect goes with --check-config")
     configure_logs(level, style)
-    load = partial(load_settings, find_config(config, os.environ), os.environ)
+    load = partial(_load_checked, find_config(config, os.environ), os.environ)
     if check_config:
         sys.exit(_check(load, web_config, connect=connect))
     elif once:
         sys.exit(asyncio.run(_once(load)))
     else:
+        where, path = parse_address(address), parse_telemetry_path(path)
         web_file = WebFile(web_config) if web_config else None
-        made = partial(Exporter, load, open_storage(storage) if storage else None)
-        asyncio.run(_serve(made, parse_address(address), path, web_file, lifecycle=lifecycle))
+        with open_storage(storage) if storage else nullcontext() as kept:
+            made = partial(Exporter, load, kept)
+            asyncio.run(_serve(made, where, path, web_file, lifecycle=lifecycle))
+
+
+def _load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    settings = load_settings(path, environ)
+    check_connections(settings)
+    return settings
 
 
 def parse_address(address: str) -> tuple[str | None, int]:
@@ -117,12 +130,30 @@ def parse_address(address: str) -> tuple[str | None, int]:
     return host.strip("[]") or None, int(port)
 
 
+def parse_telemetry_path(path: str) -> str:
+    """The path of the metrics; a ClickException for one that is none, or that has another page."""
+    if path.rstrip("/") in {fixed.rstrip("/") for fixed in FIXED_PATHS}:
+        reason = f"found {path!r}, which has a page of its own; expected for example /metrics"
+    elif not _TELEMETRY_PATH.fullmatch(path):
+        reason = (
+            f"found {path!r}, expected a path that begins with / and has only letters, digits and "
+            "._~- between its slashes, for example /metrics"
+        )
+    else:
+        return path
+    raise click.BadParameter(reason, param_hint="--web.telemetry-path")
+
+
 def open_storage(directory: Path) -> Storage:
-    """The folder of `--storage.path`; a ClickException where nothing can be kept there."""
+    """The folder of `--storage.path`; a ClickException where nothing can be kept there.
+
+    ConfigError where another exporter holds it.
+    """
     try:
         return Storage(directory)
     except OSError as error:
-        reason = f"{directory}: {error.strerror}; expected a folder that can be written to"
+        place = error.filename or directory
+        reason = f"{place}: {error.strerror}; expected a folder that can be written to"
         raise click.BadParameter(reason, param_hint="--storage.path") from error
 
 

@@ -32,6 +32,7 @@ from phasegate.contract.settings_describe import settings_hash
 from phasegate.contract.times import EXPECTED, parse_time
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.evidence import source_of
+from phasegate.exporter.negotiation import accepts_gzip
 
 GZIP_LEVEL = 1
 
@@ -47,9 +48,13 @@ async def answer_evidence(exporter: Exporter, request: web.Request) -> web.Respo
     except ValueError:
         return _refused("since cannot be read", ", ".join(given), EXPECTED)
     evidence = make_evidence(exporter, since, time.time())
-    zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    zipped = accepts_gzip(request)
     body = await asyncio.to_thread(_encode, evidence, zipped=zipped)
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    headers = {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "Vary": "Accept-Encoding",
+    }
     if zipped:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=body, headers=headers)

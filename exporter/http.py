@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import math
-import re
 import time
 
 from aiohttp import web
@@ -23,13 +22,23 @@ from phasegate.exporter.collectors.plans import Plans
 from phasegate.exporter.criteria_now import WINDOW_SECONDS, Held
 from phasegate.exporter.evidence_page import answer_evidence
 from phasegate.exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE
+from phasegate.exporter.negotiation import accepts_gzip, prefers_openmetrics
 from phasegate.exporter.page import render_page
 
 EXPORTER = web.AppKey("exporter", Exporter)
 GZIP_LEVEL = 1
 LEAST_SECONDS = 0.05
 _TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
-_OPENMETRICS = re.compile(r"application/openmetrics-text\s*(;|,|$)")
+# Taken, so not to be had for the metrics.
+FIXED_PATHS = (
+    "/",
+    "/debug/probes",
+    "/-/healthy",
+    "/-/ready",
+    "/-/reload",
+    "/config",
+    EVIDENCE_PATH,
+)
 
 
 def make_application(
@@ -74,14 +83,17 @@ async def metrics_page(request: web.Request) -> web.Response:
         text = f"no collector {', '.join(sorted(unknown))}; there are: {known}\n"
         return web.Response(status=400, text=text)
     snapshot = await exporter.scrape(timeout_seconds, only)
-    as_openmetrics = bool(_OPENMETRICS.search(request.headers.get("Accept", "")))
-    zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+    as_openmetrics = prefers_openmetrics(request)
+    zipped = accepts_gzip(request)
 
     def render() -> bytes:
         body = exporter.exposition.render(snapshot.samples, as_openmetrics=as_openmetrics)
         return gzip.compress(body, GZIP_LEVEL) if zipped else body
 
-    headers = {"Content-Type": OPENMETRICS_TYPE if as_openmetrics else TEXT_TYPE}
+    headers = {
+        "Content-Type": OPENMETRICS_TYPE if as_openmetrics else TEXT_TYPE,
+        "Vary": "Accept, Accept-Encoding",
+    }
     if zipped:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=await asyncio.to_thread(render), headers=headers)

@@ -91,12 +91,16 @@ class Prober:
             log.warning("probe_silent", target=self._name, seconds=self._silence)
         finally:
             process.stdin.close()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(END_SECONDS):
                     await self._receive_last(process.stdout)
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                    # Waited for before it is killed: `kill` would reap one that just ended, and
+                    # the event loop, which waits for it too, then warns of an unknown child.
+                    await process.wait()
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
 
     async def _receive_last(self, lines: asyncio.StreamReader) -> None:
         """What a probe that was told to end still says: the slot that it was in."""

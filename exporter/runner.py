@@ -101,6 +101,7 @@ class Runner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._schedules: list[asyncio.Task[None]] = []
         self._outage: set[str] = set()
+        self._stopping = False
 
     async def start(self) -> None:
         """Start what runs between scrapes."""
@@ -112,10 +113,12 @@ class Runner:
 
     async def stop(self) -> None:
         """Stop everything; returns once nothing of this runner is left running."""
-        tasks = [*self._schedules, *self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._stopping = True
+        # Until none is left: a scrape that is under way may have begun another meanwhile.
+        while tasks := {t for t in (*self._schedules, *self._running.values()) if not t.done()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         await asyncio.gather(*(c.stop() for c in self.collectors.values()), return_exceptions=True)
 
     def last(self) -> tuple[list[Status], list[Sample]]:
@@ -203,8 +206,10 @@ class Runner:
     async def _repeat(self, collector: Collector) -> None:
         interval = collector.interval or 60.0
         next_run = time.monotonic()
-        while True:
-            await self._launch(collector, collector.budget)
+        while not self._stopping:
+            # Not awaited itself: a cancellation would be handed to the run, and be lost with one
+            # that still ends as usual.
+            await asyncio.wait({self._launch(collector, collector.budget)})
             next_run = max(next_run + interval, time.monotonic())
             await asyncio.sleep(next_run - time.monotonic())
 

@@ -152,8 +152,9 @@ async def test_counts_outlive_the_exporter(database: Database, page: Page, tmp_p
     file.write_text(config(page), encoding="utf-8")
     environ = {"DATABASE_URL": database.conninfo()}
     found = []
+    storage = Storage(tmp_path / "state")
     for good, bad in ((100, 0), (190, 10), (280, 20)):
-        exporter = Exporter(lambda: load_settings(file, environ), Storage(tmp_path / "state"))
+        exporter = Exporter(lambda: load_settings(file, environ), storage)
         await exporter.start()
         found += [sums(await count(exporter, page, good, bad))]
         await exporter.stop()

@@ -48,9 +48,10 @@ async def serve(database: Database, tmp_path: Path) -> AsyncIterator[Serve]:
     file.write_text(CONFIG, encoding="utf-8")
     environ = {"DATABASE_URL": database.conninfo()}
     clients: list[Client] = []
+    storage = Storage(tmp_path / "state")
 
     async def start() -> tuple[Exporter, Client]:
-        exporter = Exporter(lambda: load_settings(file, environ), Storage(tmp_path / "state"))
+        exporter = Exporter(lambda: load_settings(file, environ), storage)
         client: Client = TestClient(TestServer(make_application(exporter)))
         clients.append(client)
         await client.start_server()
@@ -59,6 +60,7 @@ async def serve(database: Database, tmp_path: Path) -> AsyncIterator[Serve]:
     yield start
     for client in clients:
         await client.close()
+    storage.close()
 
 
 async def fetch(client: Client, since: float = 0) -> Evidence:

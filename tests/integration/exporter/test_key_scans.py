@@ -47,6 +47,7 @@ def database(any_database: Database) -> Database:
 async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
     """An exporter with storage on the database, which the SQL prepares."""
     started: list[Exporter] = []
+    storage = Storage(tmp_path / "state")
 
     async def begin(schema: str = "", lookups: str = "") -> Exporter:
         if schema:
@@ -54,7 +55,7 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
         file = tmp_path / "phasegate.yaml"
         file.write_text(CONFIG + lookups, encoding="utf-8")
         environ = {"DATABASE_URL": database.conninfo()}
-        exporter = Exporter(lambda: load_settings(file, environ), Storage(tmp_path / "state"))
+        exporter = Exporter(lambda: load_settings(file, environ), storage)
         started.append(exporter)
         await exporter.start()
         return exporter

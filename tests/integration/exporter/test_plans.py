@@ -42,6 +42,7 @@ def database(any_database: Database) -> Database:
 async def serve(database: Database, tmp_path: Path) -> AsyncIterator[Serve]:
     """Prepares the database; an exporter with storage on it, and a client of that."""
     clients: list[Client] = []
+    storage = Storage(tmp_path / "state")
 
     async def start(schema: str = "", config: str = CONFIG) -> tuple[Exporter, Client]:
         if schema:
@@ -49,7 +50,7 @@ async def serve(database: Database, tmp_path: Path) -> AsyncIterator[Serve]:
         file = tmp_path / "phasegate.yaml"
         file.write_text(config, encoding="utf-8")
         environ = {"DATABASE_URL": database.conninfo()}
-        exporter = Exporter(lambda: load_settings(file, environ), Storage(tmp_path / "state"))
+        exporter = Exporter(lambda: load_settings(file, environ), storage)
         client: Client = TestClient(TestServer(make_application(exporter)))
         clients.append(client)
         await client.start_server()

@@ -83,6 +83,38 @@ def test_counts_survive_a_restart_and_sigterm_ends_within_two_seconds(
         assert probes(url) >= before
 
 
+@pytest.mark.parametrize("after_ms", [0, 10, 20, 30])
+def test_sigterm_just_after_the_start_ends_it_without_a_warning(
+    database: Database, tmp_path: Path, after_ms: int
+) -> None:
+    database.execute("CREATE TABLE audit_log (id int PRIMARY KEY, created_at timestamptz)")
+    database.execute(WITH_UUID)
+    config = tmp_path / "phasegate.yaml"
+    audit = "audit: {table: public.audit_log}"
+    config.write_text(f"environment: test\n{CONFIG}{audit}\n", encoding="utf-8")
+    environ = {"DATABASE_URL": database.conninfo()}
+    with running(environ, "--config.file", str(config)) as (process, _):
+        assert process.stderr is not None
+        seen = b""
+        while b"listening" not in seen:
+            seen += process.stderr.readline()
+        time.sleep(after_ms / 1000)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert b"asyncio" not in process.stderr.read()
+
+
+def test_a_second_exporter_on_one_storage_is_refused(database: Database, tmp_path: Path) -> None:
+    environ = {"DATABASE_URL": database.conninfo()}
+    flags = ("--storage.path", str(tmp_path / "state"))
+    with running(environ, *flags) as (first, url):
+        read(f"{url}/-/ready")
+        with running(environ, *flags) as (second, _):
+            assert second.wait(10) == 2
+            assert second.stderr is not None
+            assert f"process {first.pid} on ".encode() in second.stderr.read()
+
+
 def test_a_refused_reload_keeps_the_last_good_configuration(
     database: Database, tmp_path: Path
 ) -> None:
