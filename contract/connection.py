@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from phasegate.contract.cache_address import CacheAddress, parse_cache_url
-from phasegate.contract.errors import SourceTimeout, SourceUnavailable
+from phasegate.contract.document import join_key
+from phasegate.contract.errors import ConfigError, ConfigFault, SourceTimeout, SourceUnavailable
 from phasegate.contract.secrets import Dsn, Secret, redactor
+from phasegate.contract.settings import Settings
 from phasegate.contract.settings_connection import Access, Cache, Connection
 
 PASSWORD_COMMAND_SECONDS = 10.0
+_CONNINFO = "a libpq URI or keyword=value pairs"
+_PARAMETER = re.compile(r'invalid (?:connection option|URI query parameter:?) "(\w+)"')
 
 
 def database_conninfo(connection: Connection, target: str = "database") -> dict[str, str]:
@@ -27,21 +34,64 @@ def database_conninfo(connection: Connection, target: str = "database") -> dict[
     `target` names the server in errors. Raises SourceUnavailable and SourceTimeout, whose texts
     hold neither the connection string nor what a file or a command said.
     """
-    import psycopg  # noqa: PLC0415  (heavy, and the judge never connects)
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
-
     try:
-        given = conninfo_to_dict(_connection_string(connection, target).reveal())
-    except psycopg.ProgrammingError:
-        # No cause: libpq quotes the connection string.
-        raise SourceUnavailable(
-            target, "its connection string is malformed; expected a libpq URI or keyword=value"
-        ) from None
+        given = _keywords(_connection_string(connection, target).reveal())
+    except ValueError as error:
+        reason = f"its connection string is malformed: {error}"
+        raise SourceUnavailable(target, f"{reason}; expected {_CONNINFO}") from None
     conninfo = {name: str(value) for name, value in given.items() if value is not None}
     password = fetch_password(connection, target)
     if password is not None:
         conninfo["password"] = password
     return conninfo
+
+
+def check_connections(settings: Settings) -> None:
+    """Let libpq read every connection string of the settings, without connecting.
+
+    Raises ConfigError with each that it refuses; the judge never connects and does without.
+    """
+    given: dict[str, Secret | None] = {"database.url": settings.database.url}
+    for name, replica in settings.database.replicas.items():
+        given[join_key("database.replicas", name) + ".url"] = replica.url
+    given["migrate.backup.scratch_url"] = settings.migrate.backup.scratch_url
+    faults = []
+    for key, url in given.items():
+        try:
+            _keywords(url.reveal() if url else "")
+        except ValueError as error:
+            file = str(settings.file or "the environment")
+            faults.append(ConfigFault(file, 0, 0, key, str(error), _CONNINFO))
+    if faults:
+        raise ConfigError(tuple(faults))
+
+
+def _keywords(dsn: str) -> dict[str, Any]:
+    """What libpq reads in it. Raises ValueError, which quotes nothing but a parameter's name."""
+    import psycopg  # noqa: PLC0415  (heavy, and the judge never connects)
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        return conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        known = [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+        reason = _describe_refusal(str(error), known)
+    # Outside, without a cause: libpq quotes the connection string.
+    raise ValueError(reason)
+
+
+def _describe_refusal(message: str, known: list[str]) -> str:
+    named = _PARAMETER.match(message)
+    if named is None:
+        odd = "percent-encod" in message
+        return "an odd percent-encoding" if odd else "no connection string that libpq can read"
+    # A name that is like none may be the end of a password that holds the separator.
+    near = difflib.get_close_matches(named[1], known, n=1)
+    return (
+        f"the parameter {named[1]}, perhaps meant as {near[0]}"
+        if near
+        else "a parameter that libpq does not know"
+    )
 
 
 def cache_address(cache: Cache, target: str = "cache") -> CacheAddress:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from phasegate.contract.sections import ListOf, Section, setting, without_effect_yet
-from phasegate.contract.settings_rules import of_falling, of_rising
+from phasegate.contract.settings_rules import of_limits
 from phasegate.contract.shapes import Choice, Duration, Number, Shape, Size
 
 SUCCESS_CRITERIA = (
@@ -151,12 +151,16 @@ class Criteria:
         _PLAIN, "Every configured check, PostgreSQL and the cache answer.", Criterion
     )
     uuid_lookup_latency: UuidLookupLatency = setting(
-        Section(UuidLookupLatency, _COUNTED + ", warning, critical", of_rising),
+        Section(
+            UuidLookupLatency,
+            _COUNTED + ", warning, critical",
+            of_limits("uuid_lookup_latency"),
+        ),
         "Lookups by UUID are fast enough.",
         UuidLookupLatency,
     )
     cache_hit_rate: CacheHitRate = setting(
-        Section(CacheHitRate, _COUNTED + ", warning, critical", of_falling),
+        Section(CacheHitRate, _COUNTED + ", warning, critical", of_limits("cache_hit_rate")),
         "The permission cache hits often enough.",
         CacheHitRate,
     )
@@ -172,17 +176,23 @@ class Criteria:
     indexes_valid: Criterion = setting(_PLAIN, "No index is invalid.", Criterion)
     constraints_validated: Criterion = setting(_PLAIN, "No constraint is NOT VALID.", Criterion)
     audit_growth: AuditGrowth = setting(
-        Section(AuditGrowth, "warning, critical, max_age", of_rising),
+        Section(AuditGrowth, "warning, critical, max_age", of_limits("audit_growth")),
         "The audit log does not grow out of hand; alerts, and is never a gate.",
         AuditGrowth,
     )
     audit_partition_size: AuditPartitionSize = setting(
-        Section(AuditPartitionSize, "warning, critical, max_age", of_rising),
+        Section(
+            AuditPartitionSize, "warning, critical, max_age", of_limits("audit_partition_size")
+        ),
         "No audit partition is too large.",
         AuditPartitionSize,
     )
     audit_partition_runway: AuditPartitionRunway = setting(
-        Section(AuditPartitionRunway, "warning, critical, max_age", of_falling),
+        Section(
+            AuditPartitionRunway,
+            "warning, critical, max_age",
+            of_limits("audit_partition_runway"),
+        ),
         "Audit partitions stand ready for long enough.",
         AuditPartitionRunway,
     )

@@ -7,13 +7,15 @@ as all other faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from phasegate.contract.quantities import format_value
 from phasegate.contract.sections import Contradiction, Rule
 from phasegate.contract.shapes import INVALID
 
 Values = Mapping[str, Any]
+_SEVERITIES = ("warning", "critical")
 _TARGETS = ("database", "cache")
 _ANOTHER_NAME = "another name; database and cache are targets of their own"
 
@@ -64,15 +66,34 @@ def _errors_of_requests(values: Values) -> Iterator[Contradiction]:
         yield Contradiction(("errors",), "errors alone", "requests beside them")
 
 
-def _ordered(name: str, other: str, worse: str, beyond: Callable[[Any, Any], bool]) -> Rule:
-    def rule(values: Values) -> Iterator[Contradiction]:
-        warning, critical = values.get(name), values.get(other)
-        if warning is not None and critical is not None and beyond(warning, critical):
-            yield Contradiction(
-                (name,), f"a {name} limit beyond the {other} one", f"{worse} than {other}"
-            )
+def of_limits(criterion: str) -> tuple[Rule, ...]:
+    """Warning comes before critical, also where the contract's default stands for one of them."""
 
-    return rule
+    def rule(values: Values) -> Iterator[Contradiction]:
+        # Here, for the contract's criteria are read from settings, which are made by these rules.
+        from phasegate.contract.criteria import CRITERIA, Direction  # noqa: PLC0415
+
+        entry, given = CRITERIA[criterion], _given(values, *_SEVERITIES)
+        if not given or any(severity not in values for severity in _SEVERITIES):
+            return
+        limits: dict[str, Any] = {"warning": entry.warning, "critical": entry.critical}
+        limits |= {severity: values[severity] for severity in given}
+        rising = entry.direction is Direction.ABOVE
+        first, last = _SEVERITIES if rising else reversed(_SEVERITIES)
+        if limits[first] <= limits[last]:
+            return
+        name = given[0]
+        other = last if name == first else first
+        side = "lower" if name == first else "higher"
+        default = "" if other in given else format_value(limits[other], entry.unit)
+        yield Contradiction(
+            (name,),
+            f"a {name} limit beyond the {other} one",
+            f"{side} than {other}",
+            default and f"{other} is {default} by default",
+        )
+
+    return (rule,)
 
 
 def _shorter(name: str, limit: str, reason: str) -> Rule:
@@ -203,12 +224,6 @@ of_exporter: tuple[Rule, ...] = (
 of_lookup: tuple[Rule, ...] = (_placeholder,)
 of_audit: tuple[Rule, ...] = (_watch,)
 of_hook: tuple[Rule, ...] = (_exactly_one("command", "url"),)
-of_rising: tuple[Rule, ...] = (
-    _ordered("warning", "critical", "lower", lambda warning, critical: warning > critical),
-)
-of_falling: tuple[Rule, ...] = (
-    _ordered("warning", "critical", "higher", lambda warning, critical: warning < critical),
-)
 of_settings: tuple[Rule, ...] = (
     _somewhere,
     _unique("tables", "name"),

@@ -1,7 +1,8 @@
 """Reads the bounds of range partitions by time, and what they leave open.
 
 The catalog's text is read with the session in UTC and ISO dates, so a bound without a zone is
-UTC. Lists, hashes and ranges over something else than time have no calendar: None.
+UTC. Lists and hashes have no calendar: None. Whether the numbers of a range are times, only the
+type of its column can tell; whoever asks has looked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 _RANGE = re.compile(r"FOR VALUES FROM \((.*)\) TO \((.*)\)")
+_BEYOND_9999 = re.compile(r"\d{5,}-.*")
 
 
 @dataclass(frozen=True)
@@ -68,5 +70,9 @@ def _moment(text: str, side: int) -> float:
     value = first.strip("'")
     if value in ("infinity", "-infinity"):
         return math.copysign(math.inf, -1 if value[0] == "-" else 1)
+    if value.endswith(" BC"):  # the server knows years that Python does not
+        return -math.inf
+    if _BEYOND_9999.fullmatch(value):
+        return math.inf
     moment = datetime.fromisoformat(value)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -51,7 +51,7 @@ PARTITION_OVERLAPS = gauge(
     "phasegate_audit_partition_overlaps",
     "schema table",
     "",
-    "Neighbouring partitions whose bounds overlap (inheritance allows it)",
+    "Neighbouring partitions whose bounds overlap (the server admits none)",
 )
 PARTITIONS_DETACH_PENDING = gauge(
     "partitions",

@@ -75,7 +75,8 @@ class Log:
         return self.table.schema, self.table.table
 
     async def look(self, session: Session) -> None:
-        """Read the statistics into the ledger; raises on a standby, which counts nothing."""
+        """Read the statistics into the ledger; raises on a standby, which counts nothing, and
+        where the log is no table."""
         async with self.looking:
             now = time.time()
             [(identity, in_recovery, *life)], rows = await session.batch(
@@ -83,6 +84,8 @@ class Log:
             )
             if in_recovery:
                 raise CollectError("audit", "standby", "in recovery, where nothing is counted")
+            if not rows and self.root is None:
+                raise self._absent()
             source = Source(identity, *life)
             last = self.seen if source.identity == self.identity else frozenset()
             seen = frozenset(row for row in rows if row[1])
@@ -92,6 +95,13 @@ class Log:
             self.ledger.observe(source, readings, now, unchanged=unchanged)
             self.root = next((row[0] for row in rows if row[2]), self.root)
             self.identity, self.seen = source.identity, seen
+            if not rows:  # it was there, and what it held when it went is booked
+                raise self._absent()
+
+    def _absent(self) -> CollectError:
+        return CollectError(
+            "audit", "undefined_object", f"{self.table}: there is no table of this name"
+        )
 
     def _asked(self) -> dict[str, Any]:
         return {"schema": self.table.schema, "table": self.table.table, "root": self.root}

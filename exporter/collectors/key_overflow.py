@@ -1,8 +1,10 @@
 """When the integer keys run out: how much of their range is used, and how fast it is going.
 
-A sequence is asked where the role may read it, for it costs no scan; else the highest key is, by
-one jump into its index. So that those jumps do not drown the scans by which one sees whether the
-integer is still read, this runs once a minute and not at every scrape.
+The sequence and the highest key are asked, each where the role may read it, and the greater one
+counts: a sequence knows nothing of keys that were inserted as they are, and the highest key
+nothing of those that were given out and rolled back. The highest key is one jump into its index.
+So that those jumps do not drown the scans by which one sees whether the integer is still read,
+this runs once a minute and not at every scrape.
 """
 
 from __future__ import annotations
@@ -68,20 +70,20 @@ class KeyOverflow(Collector):
         self.target = self._database = target
         self._counters = counters
         self._named = table_parameters(tables)
-        self._growth: dict[tuple[ColumnName, int | None], Growth] = {}
+        self._growth: dict[tuple[ColumnName, int | None, bool], Growth] = {}
 
     async def collect(self, timeout: float) -> Sequence[Sample]:
         samples: list[Sample] = []
-        seen: dict[tuple[ColumnName, int | None], Growth] = {}
+        seen: dict[tuple[ColumnName, int | None, bool], Growth] = {}
         async with self._database.fast.session(self.name, timeout) as session:
             columns = await session.rows(QUERIES["columns"].sql, self._named)
             for schema, table, name, highest, sequence, readable in columns:
                 if sequence is None and not readable:
                     continue
                 column = ColumnName(schema, table, name)
-                value = await self._fetch_value(session, column, sequence)
-                # Sequence and highest key differ: a change from one to the other begins anew.
-                source = column, sequence
+                value = await self._fetch_value(session, column, sequence, readable)
+                # Sequence and highest key differ: a change of what is asked begins anew.
+                source = column, sequence, readable
                 growth = seen[source] = self._growth.get(source, Growth())
                 growth.observe(time.monotonic(), value)
                 samples.append(metrics.KEY_USED(max(0.0, value / highest), *column))
@@ -91,16 +93,20 @@ class KeyOverflow(Collector):
         self._growth = seen
         return samples
 
-    async def _fetch_value(self, session: Session, column: ColumnName, sequence: int | None) -> int:
-        """The last value that the sequence gave, else the highest key in the table; 0 for none."""
+    async def _fetch_value(
+        self, session: Session, column: ColumnName, sequence: int | None, readable: bool
+    ) -> int:
+        """The greater of the sequence's last value and the highest key in the table, of what can
+        be read; 0 for none."""
+        rows: list[tuple[int]] = []
         if sequence is not None:
-            rows = await session.rows(QUERIES["sequence"].sql, {"sequence": sequence})
-        else:
+            rows += await session.rows(QUERIES["sequence"].sql, {"sequence": sequence})
+        if readable:
             table = TableName(column.schema, column.table)
-            rows = await fetch_counted(
+            rows += await fetch_counted(
                 session, self._database, self._counters, table, _highest(column)
             )
-        return int(rows[0][0])
+        return max(int(value) for (value,) in rows)
 
 
 def _highest(column: ColumnName) -> sql.Composed:

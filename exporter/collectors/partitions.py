@@ -17,7 +17,9 @@ from operator import attrgetter
 import psycopg
 
 from phasegate.contract import metrics
+from phasegate.contract.errors import CollectError
 from phasegate.contract.model import Sample
+from phasegate.contract.names import TableName
 from phasegate.exporter.backends import Session
 from phasegate.exporter.bounds import Bound, Calendar, parse_bound
 from phasegate.exporter.queries import load_queries
@@ -76,9 +78,13 @@ class Partitions(Collector):
                     break
                 except psycopg.errors.LockNotAvailable:
                     continue  # a lock was requested since the look at pg_locks: look again
-            shape = await session.rows(QUERIES["shape"].sql, self._root())
+            [(missing_index, by_time)] = await session.rows(QUERIES["shape"].sql, self._root())
         self._last_run = now
-        return [*self._sizes(now), *self._bounds(time.time()), *self._shape(shape)]
+        return [
+            *self._sizes(now),
+            *(self._bounds(time.time()) if by_time else ()),
+            *self._shape(missing_index),
+        ]
 
     def _root(self) -> dict[str, str]:
         return {"schema": self._schema, "table": self._table}
@@ -97,6 +103,9 @@ class Partitions(Collector):
             partition.pending, partition.exclusive = pending, exclusive
             seen[oid] = partition
         self._known = seen
+        if all(partition.parent is not None for partition in seen.values()):
+            reason = f"{TableName(self._schema, self._table)}: there is no table of this name"
+            raise CollectError(self.name, "undefined_object", reason)
 
     async def _describe(self, session: Session) -> None:
         unknown = [p.oid for p in self._known.values() if not p.described and not p.exclusive]
@@ -174,27 +183,29 @@ class Partitions(Collector):
         ]
 
     def _bounds(self, wall: float) -> list[Sample]:
-        top = next((p for p in self._known.values() if p.parent is None), None)
-        if top is None or top.kind == "r":
-            return []
-        found = (p.bound for p in self._known.values() if p.parent == top.oid)
+        """What the calendar says, of a log that is partitioned by range over a time."""
+        top = next(p.oid for p in self._known.values() if p.parent is None)
+        found = (p.bound for p in self._known.values() if p.parent == top)
         bounds = [bound for bound in found if bound is not None]
         if bounds != self._calendar[0]:
             self._calendar = bounds, Calendar(bounds)
         calendar = self._calendar[1]
         ahead, runway = calendar.look_ahead(wall)
         labels = (self._schema, self._table)
-        pending = sum(p.pending for p in self._known.values())
         return [
             metrics.PARTITIONS_AHEAD(ahead, *labels),
             metrics.PARTITION_RUNWAY(runway, *labels),
             metrics.PARTITION_GAPS(calendar.gaps, *labels),
             metrics.PARTITION_OVERLAPS(calendar.overlaps, *labels),
-            metrics.PARTITIONS_DETACH_PENDING(pending, *labels),
         ]
 
-    def _shape(self, rows: list[tuple[int]]) -> list[Sample]:
-        return [metrics.PARTITIONS_MISSING_INDEX(rows[0][0], self._schema, self._table)]
+    def _shape(self, missing_index: int) -> list[Sample]:
+        labels = (self._schema, self._table)
+        samples = [metrics.PARTITIONS_MISSING_INDEX(missing_index, *labels)]
+        if any(p.parent is None and p.kind != "r" for p in self._known.values()):
+            pending = sum(p.pending for p in self._known.values())
+            samples.append(metrics.PARTITIONS_DETACH_PENDING(pending, *labels))
+        return samples
 
 
 def build(wiring: Wiring) -> list[Collector]:

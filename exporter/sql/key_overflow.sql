@@ -36,13 +36,13 @@ WHERE a.atttypid IN ('int2'::regtype, 'int4'::regtype)
     AND (k.indnkeyatts = 1 OR s.objid IS NOT NULL);
 
 -- name: sequence
--- rights: USAGE or SELECT on the sequence; without it the highest key is looked up
+-- rights: USAGE or SELECT on the sequence; without it the highest key alone is looked up
 -- locks: ROW EXCLUSIVE on the sequence, with a lock time-out
 -- cost: under 1 ms
 SELECT COALESCE(pg_sequence_last_value(%(sequence)s::oid::regclass), 0);
 
 -- name: highest
--- rights: SELECT on the key
+-- rights: SELECT on the key; without it the sequence alone is asked
 -- locks: ACCESS SHARE on the table, with a lock time-out
 -- cost: one scan of the key's index, which its counter of scans shows
 SELECT COALESCE(max({column}), 0)::int8 FROM {table};

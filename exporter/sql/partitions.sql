@@ -85,7 +85,22 @@ FROM unnest(%(oids)s::oid[]) AS asked (oid);
 SELECT
     count(*) FILTER (
         WHERE parent_index.indexrelid IS NOT NULL AND child_index.inhrelid IS NULL
-    )::int8 AS missing_index
+    )::int8 AS missing_index,
+    -- Only a range over a column of a time has a calendar: a number may count anything, and so may
+    -- an expression.
+    EXISTS (
+        SELECT
+        FROM pg_class AS c
+        JOIN pg_namespace AS cn ON cn.oid = c.relnamespace
+        JOIN pg_partitioned_table AS p ON p.partrelid = c.oid AND p.partstrat = 'r'
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0]
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE cn.nspname = %(schema)s
+            AND c.relname = %(table)s
+            AND COALESCE(NULLIF(t.typbasetype, 0), t.oid) IN (
+                'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype
+            )
+    ) AS by_time
 FROM pg_class AS root
 JOIN pg_namespace AS n ON n.oid = root.relnamespace
 JOIN pg_inherits AS part ON part.inhparent = root.oid

@@ -71,6 +71,15 @@ async def test_used_range_by_sequence_or_by_the_highest_key(
     assert labels_of(found, metrics.KEY_OVERFLOW) == {("public", "orders", "id")}
 
 
+async def test_a_key_beyond_its_sequence_counts(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    beyond = "INSERT INTO users (id) VALUES (2147483640);"
+    exporter = await start_exporter(TABLES + beyond, CONFIG)
+    found = await until(exporter, lambda s: bool(labels_of(s, metrics.KEY_USED)))
+    assert value_of(found, metrics.KEY_USED, *USERS_ID) == 2147483640 / 2147483647
+
+
 def scans(snapshot: Snapshot, labels: tuple[str, ...]) -> float:
     return value_of(snapshot, metrics.KEY_INDEX_SCANS, *labels)
 

@@ -11,7 +11,7 @@ from phasegate.contract import metrics
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
 from tests.fixtures.database import Database
-from tests.fixtures.snapshots import value_of
+from tests.fixtures.snapshots import labels_of, value_of
 from tests.integration.exporter.conftest import StartExporter
 
 SCHEMA = """
@@ -98,3 +98,60 @@ async def test_a_stopped_database_is_down_and_has_no_gauges(
     whole = await exporter.scrape(5, frozenset())
     assert value_of(whole, metrics.UP, "database") == 1
     assert len(sizes(whole)) == 2
+
+
+CALENDAR = (
+    metrics.PARTITIONS_AHEAD,
+    metrics.PARTITION_RUNWAY,
+    metrics.PARTITION_GAPS,
+    metrics.PARTITION_OVERLAPS,
+)
+TIMELESS = {
+    "hash": ("HASH (id)", "WITH (MODULUS 1, REMAINDER 0)"),
+    "list": ("LIST (kind)", "IN ('a')"),
+    "number": ("RANGE (id)", "FROM (20260101) TO (20270101)"),
+    "text": ("RANGE (kind)", "FROM ('2026-01-01') TO ('2027-01-01')"),
+    "expression": ("RANGE (extract(year FROM at))", "FROM (2026) TO (2027)"),
+}
+
+
+async def start_with(start: StartExporter, by: str, bound: str) -> Snapshot:
+    exporter = await start(
+        f"CREATE TABLE log (id int8, kind text, at timestamp, day date) PARTITION BY {by};"
+        f"CREATE TABLE part PARTITION OF log FOR VALUES {bound};",
+        "audit: {table: public.log, time_column: at}\n",
+    )
+    return await exporter.scrape(5, frozenset())
+
+
+@pytest.mark.parametrize("name", TIMELESS)
+async def test_partitions_without_a_time_have_no_calendar(
+    start_exporter: StartExporter, name: str
+) -> None:
+    found = await start_with(start_exporter, *TIMELESS[name])
+    assert set(sizes(found)) == {"part"}
+    assert [labels_of(found, metric) for metric in CALENDAR] == [set()] * 4
+    assert value_of(found, metrics.PARTITIONS_DETACH_PENDING, "public", "log") == 0
+
+
+@pytest.mark.parametrize("column", ["at", "day"])
+async def test_a_bound_beyond_the_year_9999_has_no_end(
+    start_exporter: StartExporter, column: str
+) -> None:
+    bound = "FROM ('0044-03-15 BC') TO ('20260-01-01')"
+    found = await start_with(start_exporter, f"RANGE ({column})", bound)
+    assert value_of(found, metrics.PARTITION_RUNWAY, "public", "log") == float("inf")
+
+
+@pytest.mark.parametrize("sql", ["SELECT", "CREATE VIEW log AS SELECT now() AS created_at"])
+async def test_a_log_that_is_no_table_is_told_and_counts_nothing(
+    start_exporter: StartExporter, sql: str
+) -> None:
+    exporter = await start_exporter(sql, "audit: {table: public.log}\n")
+    await exporter.runner.run_scheduled(5)
+    found = await exporter.scrape(5, frozenset())
+    assert not labels_of(found, metrics.AUDIT_CREATED)
+    statuses = {status.collector: status for status in found.statuses}
+    for name in ("audit", "audit/reconcile", "partitions"):
+        assert statuses[name].reason == "undefined_object"
+        assert "public.log" in statuses[name].error

@@ -10,10 +10,16 @@ import pytest
 
 from phasegate.contract import connection as module
 from phasegate.contract.cache_address import parse_cache_url
-from phasegate.contract.connection import cache_address, database_conninfo, fetch_password
-from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
+from phasegate.contract.connection import (
+    cache_address,
+    check_connections,
+    database_conninfo,
+    fetch_password,
+)
+from phasegate.contract.errors import ConfigError, SourceError, SourceTimeout, SourceUnavailable
 from phasegate.contract.secrets import Dsn, redactor
-from phasegate.contract.settings_connection import Cache, Connection
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_connection import Cache, Connection, Database, Replica
 
 
 @pytest.mark.parametrize(
@@ -139,6 +145,36 @@ def test_a_malformed_dsn_is_told_without_its_text() -> None:
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+MALFORMED = {
+    "postgresql://u:canary@h/db?sslmod=require": "the parameter sslmod, perhaps meant as sslmode",
+    "host=h pasword=canary": "the parameter pasword, perhaps meant as password",
+    "postgresql://u:can%zzary@h/db": "an odd percent-encoding",
+    "postgresql://u@h/db?password=a&canary=1": "a parameter that libpq does not know",
+    "host=h password='canary": "no connection string that libpq can read",
+}
+
+
+@pytest.mark.parametrize("key", ["database.url", "database.replicas.r1.url"])
+@pytest.mark.parametrize("dsn", MALFORMED)
+def test_a_malformed_dsn_is_refused_without_connecting(dsn: str, key: str) -> None:
+    good = Dsn("host=h")
+    database = Database(
+        url=Dsn(dsn) if key == "database.url" else good,
+        replicas={"r1": Replica(url=good if key == "database.url" else Dsn(dsn))},
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_connections(Settings(database=database))
+    [fault] = caught.value.faults
+    assert (fault.key, fault.found) == (key, MALFORMED[dsn])
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_sound_dsn_is_let_through() -> None:
+    check_connections(Settings(database=Database(url=Dsn("postgresql:///d?sslmode=require"))))
+    check_connections(Settings(database=Database(url_file=Path("/absent"))))
 
 
 def test_nothing_configured_is_a_source_error() -> None:

@@ -164,6 +164,23 @@ FAULTS = {
                              "named database", "another name"),
     "latency limits": ("criteria: {uuid_lookup_latency: {warning: 20ms, critical: 10ms}}",
                        "criteria.uuid_lookup_latency.warning", "beyond", "lower than critical"),
+    "latency limit against the default": (
+        "criteria: {uuid_lookup_latency: {critical: 5ms}}",
+        "criteria.uuid_lookup_latency.critical", "beyond the warning", "warning is 10 ms by"),
+    "hit rate limit against the default": (
+        "criteria: {cache_hit_rate: {warning: 0.7}}", "criteria.cache_hit_rate.warning",
+        "beyond the critical", "higher than critical; critical is 80 % by"),
+    "growth limit against the default": (
+        "criteria: {audit_growth: {warning: 60000}}", "criteria.audit_growth.warning",
+        "beyond", "critical is 50,000 rows an hour"),
+    "size limit against the default": (
+        "criteria: {audit_partition_size: {critical: 1GiB}}",
+        "criteria.audit_partition_size.critical", "beyond", "higher than warning; warning is 10"),
+    "runway limit against the default": (
+        "criteria: {audit_partition_runway: {critical: 20d}}",
+        "criteria.audit_partition_runway.critical", "beyond", "lower than warning; warning is 14"),
+    "number as an argument": ("database: {password_command: [echo, 70000000]}",
+                              "database.password_command[1]", "a number", "an argument"),
     "hit rate limits": ("criteria: {cache_hit_rate: {warning: 0.8, critical: 0.9}}",
                         "criteria.cache_hit_rate.warning", "beyond", "higher than critical"),
     "runway limits": ("criteria: {audit_partition_runway: {warning: 1d, critical: 2d}}",
