@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from phasegate.contract.errors import WorkFailed
 from phasegate.contract.metrics import METRICS
 from phasegate.demo.exporter import Exporter
-from phasegate.demo.figures import Scrape, Window
+from phasegate.demo.figures import Lookup, Scrape, Window
 from phasegate.demo.screen import Screen, open_screen
 from phasegate.demo.stage import Stage, open_stage
 from phasegate.demo.words import (
+    INTEGER,
     UUID,
     describe,
     describe_partitions,
@@ -86,6 +87,7 @@ async def _play(options: Options, screen: Screen, outcome: Outcome) -> None:
     async with open_stage(screen, options.rows) as stage:
         await stage.deploy(1)
         exporter = await stage.start_exporter(1)
+        await _await_lookup(stage, exporter, INTEGER)
         before = await _measure(stage, exporter, "before", options.seconds)
         screen.say("Expanding the schema under traffic:")
         await stage.apply("expanded")
@@ -93,7 +95,7 @@ async def _play(options: Options, screen: Screen, outcome: Outcome) -> None:
         await stage.deploy(2)
         stage.configure_exporter(2)
         await exporter.reload()
-        await _await_uuid_lookup(stage, exporter)
+        await _await_lookup(stage, exporter, UUID)
         after = await _measure(stage, exporter, "after", options.seconds)
         outcome.code = _conclude(stage, before, after)
         if options.keep:
@@ -118,12 +120,12 @@ async def _measure(stage: Stage, exporter: Exporter, title: str, seconds: float)
     return Window(first, last)
 
 
-async def _await_uuid_lookup(stage: Stage, exporter: Exporter) -> None:
-    """Until the exporter has seen the new column, or should have."""
+async def _await_lookup(stage: Stage, exporter: Exporter, lookup: Lookup) -> None:
+    """Until the exporter has timed one, or should have: the probe discards its warm-ups."""
     deadline = time.monotonic() + NOTICE_SECONDS
     while time.monotonic() < deadline:
         scrape = await exporter.try_scrape()
-        if scrape is not None and UUID in scrape.buckets and UUID not in scrape.absent:
+        if scrape is not None and any(scrape.buckets.get(lookup, {}).values()):
             return
         stage.check_children()
         await asyncio.sleep(SCRAPE_INTERVAL / 2)
