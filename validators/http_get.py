@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import socket
-import threading
 import zlib
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings_http import HttpAccess
+from phasegate.validators.time_limit import time_limit
 
 _GZIP = 16 + zlib.MAX_WBITS
 _CHUNK = 1 << 16
@@ -43,28 +43,23 @@ def fetch(
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"Accept-Encoding": "gzip", "Connection": "close"} | _credentials(access, source)
     connection = _open(url, access, source, within_seconds)
-    cut = threading.Event()
-
-    def end() -> None:
-        cut.set()
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(within_seconds, end)
-    timer.daemon = True
+    late = SourceTimeout(source, f"no whole answer within {within_seconds:g} s from {url}")
     try:
         connection.connect()
-        timer.start()
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        return _answer(response, source, limit)
+        with time_limit(connection.sock.fileno(), within_seconds) as cut:
+            try:
+                connection.request("GET", path, headers=headers)
+                return _answer(connection.getresponse(), source, limit)
+            except (OSError, HTTPException, zlib.error, SourceError):
+                # What was cut looks like an answer that ends in the middle.
+                if cut.is_set():
+                    raise late from None
+                raise
+    except TimeoutError:
+        raise late from None
     except (OSError, HTTPException, zlib.error) as error:
-        if cut.is_set() or isinstance(error, TimeoutError):
-            message = f"no whole answer within {within_seconds:g} s from {url}"
-            raise SourceTimeout(source, message) from None
         raise _told(error, url, source) from None
     finally:
-        timer.cancel()
         connection.close()
 
 

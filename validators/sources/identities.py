@@ -7,16 +7,18 @@ import dataclasses
 
 from msgspec.structs import replace
 
-from phasegate.contract.belief import CACHE, DATABASE
 from phasegate.contract.connection import cache_address, database_conninfo
 from phasegate.contract.dossier import Dossier
 from phasegate.contract.errors import SourceError, SourceUnavailable
+from phasegate.contract.evidence import CACHE, DATABASE
 from phasegate.contract.judge import APPLICATION, needs_connection
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.validators.sources import Request, with_problem
+from phasegate.validators.time_limit import time_limit
 
 CONNECT_SECONDS = 5
+ANSWER_SECONDS = 5.0
 _IDENTITY = """
 SELECT s.system_identifier::text
     || '/' || COALESCE((SELECT r.received_tli FROM pg_stat_wal_receiver AS r), c.timeline_id)
@@ -58,8 +60,10 @@ def ask_database(settings: Settings) -> str:
     conninfo["application_name"] = "phasegate validate"
     conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
     try:
-        with psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection:
-            connection.execute(f"SET statement_timeout = '{CONNECT_SECONDS}s'")
+        with (
+            psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection,
+            time_limit(connection.fileno(), ANSWER_SECONDS),
+        ):
             row = connection.execute(_IDENTITY).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         hint = "grant pg_monitor to its role, or configure database.identity"

@@ -128,11 +128,13 @@ def test_a_flood_is_cut(server: Answering, tmp_path: Path, monkeypatch: pytest.M
         fill(asking(tmp_path, server.url))
 
 
+@pytest.mark.parametrize("way", ["hang", "drip"])
 def test_no_answer_ends_in_time(
-    server: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, server: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "WITHIN_SECONDS", 0.3)
-    server.hang = True
+    setattr(server, way, True)
+    server.headers["Connection"] = "close"  # then the client lets go of its socket early
     began = time.monotonic()
     with pytest.raises(SourceTimeout, match=r"no whole answer within 0\.3 s"):
         fill(asking(tmp_path, server.url))
