@@ -11,6 +11,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -111,8 +112,13 @@ class Exporter:
 
     async def scrape(self, timeout_seconds: float, only: frozenset[str]) -> Snapshot:
         """One run of the collectors, with what the exporter says of itself."""
+        began = time.monotonic()
         if not only:
-            self._last_run = time.monotonic()
+            self._last_run = began
+        # A reload takes about a second; what it is taking down must not be asked again.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds / 2), self._reloading:
+                timeout_seconds -= time.monotonic() - began
         before = {name: source_of(target).identity for name, target in self.targets.items()}
         runner = self.runner
         snapshot = await runner.run(timeout_seconds, only)

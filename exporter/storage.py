@@ -23,7 +23,7 @@ from phasegate.contract.errors import ConfigError, ConfigFault
 
 log = structlog.get_logger()
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "state.msgpack"
 LOCK_NAME = "lock"
 FLAG = "--storage.path"

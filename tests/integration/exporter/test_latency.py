@@ -200,3 +200,18 @@ async def test_a_lookup_that_the_server_refuses_fails_alone(start_exporter: Star
     )
     assert value_of(snapshot, metrics.PROBE_FAILURES, "database", *orders, "42") > 0
     assert [labels[1] for labels in labels_of(snapshot, metrics.PROBE_FAILURES)] == ["orders"]
+
+
+async def test_a_scrape_during_a_reload_is_of_what_comes_after_it(
+    start_exporter: StartExporter,
+) -> None:
+    exporter = await start_exporter(WITH_UUID, CONFIG)
+    await exporter.scrape(5, frozenset())
+    old = exporter.runner
+    reloading = asyncio.create_task(exporter.reload())
+    await asyncio.sleep(0)  # it has begun, and takes the old one down
+    snapshot = await exporter.scrape(5, frozenset())
+    await reloading
+    assert exporter.runner is not old
+    assert snapshot.statuses == list(exporter.runner.statuses.values())
+    assert value_of(snapshot, metrics.UP, "database") == 1

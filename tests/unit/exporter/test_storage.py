@@ -26,7 +26,7 @@ def test_nothing_is_there_at_first(tmp_path: Path) -> None:
         assert storage.load() == {}
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00", b"not a state", b"\x81\xa7version\x02"])
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"not a state", b"\x81\xa7version\x01"])
 def test_a_damaged_file_is_kept_aside(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(damage)
     with Storage(tmp_path) as storage:
