@@ -13,13 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from phasegate.contract import statistics
-from phasegate.contract.evidence import Evidence
+from phasegate.contract.evidence import CLOCK_SKEW_SECONDS, DATABASE, Evidence
 from phasegate.contract.model import Block, Observation, Series
 from phasegate.contract.statistics import Count
 
 BASELINE_VERSION = 1
-CLOCK_SKEW_SECONDS = 5.0
-DATABASE = "database"
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

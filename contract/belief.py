@@ -10,13 +10,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from phasegate.contract.criteria import MAX_AGE_SECONDS
 from phasegate.contract.dossier import Options
-from phasegate.contract.evidence import EVIDENCE_VERSION, Evidence, TargetState
+from phasegate.contract.evidence import (
+    CACHE,
+    CLOCK_SKEW_SECONDS,
+    DATABASE,
+    EVIDENCE_VERSION,
+    Evidence,
+    TargetState,
+)
 from phasegate.contract.settings import Settings
 
-CLOCK_SKEW_SECONDS = 5.0
-MAX_AGE_SECONDS = 60.0
-DATABASE, CACHE = "database", "cache"
 PIN = "configure database.identity, or the database's url so that the server itself can be asked"
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 
 from phasegate.contract.criteria import CRITERIA, Direction, Limit
 from phasegate.contract.errors import ContractError
+from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
 from phasegate.contract.model import Judgement, Observation, Verdict
 from phasegate.contract.quantities import format_value
 
-CLOCK_SKEW_SECONDS = 5.0
 SHOWN = 5
 WAIT = "let the exporter measure it (collectors on its page tell why one fails), then judge again"
 

@@ -10,6 +10,10 @@ import msgspec
 from phasegate.contract.model import Observation, Series
 
 EVIDENCE_VERSION = 1
+DATABASE, CACHE = "database", "cache"
+"""The names of the two targets that every configuration can have; replicas have their own."""
+CLOCK_SKEW_SECONDS = 5.0
+"""How far the clocks of two machines may be apart, before one's times are of the other's future."""
 EVIDENCE_PATH = "/api/v1/evidence"
 
 

@@ -18,12 +18,11 @@ from msgspec.structs import replace
 
 from phasegate.contract import statistics
 from phasegate.contract.baseline import Counted
+from phasegate.contract.blocks import Rule, Share
 from phasegate.contract.model import Judgement, Series
 from phasegate.contract.proportions import (
     FAILING_ALPHA,
     Proof,
-    Rule,
-    Share,
     e_value,
     evaluate_proof,
 )

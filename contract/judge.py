@@ -24,7 +24,7 @@ from phasegate.contract.criteria import (
 )
 from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.evaluate import evaluate_exact
-from phasegate.contract.evidence import Evidence
+from phasegate.contract.evidence import CACHE, DATABASE, Evidence
 from phasegate.contract.increase import evaluate_increase
 from phasegate.contract.model import Judgement, Observation, Series, Verdict
 from phasegate.contract.proportions import evaluate_share, name_subject
@@ -109,9 +109,7 @@ def needs_exporter(criteria: Iterable[str]) -> bool:
 def needs_connection(criteria: Iterable[str], settings: Settings) -> bool:
     """Whether only the database itself can say which one its evidence must be of."""
     asked = any(
-        not missing_for(settings, name)
-        and not _is_of_tests(name)
-        and _subject_of(name) == belief.DATABASE
+        not missing_for(settings, name) and not _is_of_tests(name) and _subject_of(name) == DATABASE
         for name in criteria
     )
     return asked and not is_pinned(settings) and settings.database.configured
@@ -157,7 +155,7 @@ def _subject_of(criterion: str) -> str:
     """What must be known for certain to be the one that is asked about."""
     if CRITERIA[criterion].decision is Decision.INCREASE:
         return APPLICATION
-    return belief.CACHE if criterion == HIT_RATE else belief.DATABASE
+    return CACHE if criterion == HIT_RATE else DATABASE
 
 
 def _judge_counts(criterion: str, case: _Case) -> Judgement:
@@ -190,11 +188,11 @@ def _asked(criterion: str, case: _Case) -> tuple[str, dict[str, str], frozenset[
         address = case.dossier.identities.get(APPLICATION, "")
         return APPLICATION, {one.target: address for one in case.evidence.series}, frozenset()
     if criterion == HIT_RATE:
-        subject = name_subject(belief.CACHE, "server", "", "")
+        subject = name_subject(CACHE, "server", "", "")
         return "server", case.believed.identities, frozenset({subject})
     subjects = {
         name_subject(target, "", *table.name)
-        for target in (belief.DATABASE, *settings.database.replicas)
+        for target in (DATABASE, *settings.database.replicas)
         for table in settings.tables
     }
     return "", case.believed.identities, frozenset(subjects)
@@ -259,7 +257,7 @@ def _judge_exact(criterion: str, case: _Case) -> Judgement:
     concerned = [
         doubt.what
         for name, doubt in believed.doubts.items()
-        if criterion == HEALTH or name == belief.DATABASE
+        if criterion == HEALTH or name == DATABASE
     ]
     if not concerned or judged.verdict is Verdict.FAILED:
         return judged

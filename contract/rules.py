@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from phasegate.contract.blocks import Rule, Share
 from phasegate.contract.criteria import (
     CRITERIA,
     Decision,
@@ -19,7 +20,6 @@ from phasegate.contract.criteria import (
 from phasegate.contract.dossier import Options
 from phasegate.contract.gates import min_span
 from phasegate.contract.increase import Margin
-from phasegate.contract.proportions import Rule, Share
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_criteria import CountedCriterion

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from phasegate.contract.criteria import CRITERIA
-from phasegate.contract.evaluate import CLOCK_SKEW_SECONDS, list_first
+from phasegate.contract.evaluate import list_first
+from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.units import format_duration
 

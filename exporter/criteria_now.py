@@ -27,12 +27,12 @@ from phasegate.contract.evaluate import evaluate_exact
 from phasegate.contract.model import Distribution, Observation, Series, Verdict
 from phasegate.contract.names import TableName
 from phasegate.contract.quantities import Unit, format_value
+from phasegate.contract.rules import ALLOWED_OVER
 from phasegate.contract.settings import Settings
 from phasegate.exporter.runner import Status
 
 WINDOW_SECONDS = 600.0
 WINDOW = "in the last 10 minutes"
-ALLOWED_OVER = 0.05
 EVENTS_COLLECTOR = "audit/events"
 
 

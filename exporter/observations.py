@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from phasegate.contract import metrics
+from phasegate.contract.evidence import DATABASE
 from phasegate.contract.model import Distribution, Metric, Observation, Sample
 from phasegate.contract.names import TableName
 from phasegate.contract.quantities import WITHOUT_END
@@ -25,7 +26,6 @@ OF_THE_DATABASE: tuple[tuple[str, str, Metric], ...] = (
     ("indexes_valid", "schema", metrics.INVALID_INDEXES),
     ("constraints_validated", "schema", metrics.CONSTRAINTS_UNVALIDATED),
 )
-DATABASE = "database"
 
 Found = dict[tuple[str, str], tuple[str, list[Observation]]]
 

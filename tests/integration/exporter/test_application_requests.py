@@ -14,6 +14,7 @@ from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.storage import Storage
 from tests.fixtures.database import Database
+from tests.fixtures.pages import serving
 from tests.fixtures.snapshots import value_of
 from tests.integration.exporter.conftest import StartExporter
 
@@ -43,14 +44,8 @@ class Page:
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     made = Page()
-    application = web.Application()
-    application.router.add_get("/metrics", made.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    yield made
-    await runner.cleanup()
+    async with serving(made.answer) as made.url:
+        yield made
 
 
 def config(page: Page, errors: str = "5..") -> str:

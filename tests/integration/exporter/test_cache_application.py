@@ -10,6 +10,7 @@ from aiohttp import web
 from phasegate.contract import metrics
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
+from tests.fixtures.pages import serving
 from tests.fixtures.snapshots import labels_of, value_of
 from tests.integration.exporter.conftest import StartExporter
 
@@ -36,14 +37,8 @@ class Page:
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     made = Page()
-    application = web.Application()
-    application.router.add_get("/metrics", made.answer)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    yield made
-    await runner.cleanup()
+    async with serving(made.answer) as made.url:
+        yield made
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from phasegate.contract.baseline import Counted
+from phasegate.contract.blocks import Rule
 from phasegate.contract.increase import (
     FLOOR_PART,
     Margin,
@@ -16,7 +17,7 @@ from phasegate.contract.increase import (
     passes_once,
 )
 from phasegate.contract.model import Block, Judgement, Series, Verdict
-from phasegate.contract.proportions import FAILING_ALPHA, Rule
+from phasegate.contract.proportions import FAILING_ALPHA
 from phasegate.contract.statistics import Count
 from tests.fixtures.dossiers import NOW, ends, make_block
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from phasegate.contract.blocks import Rule, Share
 from phasegate.contract.model import Block, Judgement, Series, Verdict
-from phasegate.contract.proportions import Rule, Share, evaluate_share
+from phasegate.contract.proportions import evaluate_share
 from tests.fixtures.dossiers import NOW, SERVER, ends, make_block, probe_block, probes
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
@@ -181,6 +182,11 @@ def test_failures_before_the_server_ever_answered_count() -> None:
         for end in ends(60)[:30]
     ]
     assert of([*down, *healthy()]).verdict is FAILED
+
+
+def test_what_was_good_under_no_identity_proves_nothing() -> None:
+    nameless = [replace(one, identity="", epoch="") for one in healthy()]
+    assert of(nameless).verdict is INCONCLUSIVE
 
 
 def test_a_restart_of_the_source_is_told() -> None:
