@@ -14,8 +14,8 @@ Example:
 
 \b
 Exit codes:
-  0  everything was measured
-  1  something that must be measured was not, or a part of the demo failed
+  0  everything was measured, and the gate was closed and open when it should be
+  1  something that must be measured was not, a gate erred, or a part of the demo failed
   4  the server of DATABASE_URL or REDIS_URL could not be used
   5  interrupted before the end; nothing is left behind
 """
@@ -25,7 +25,7 @@ Exit codes:
 @click.option(
     "--rows",
     type=click.IntRange(100, 20_000_000),
-    default=100_000,
+    default=200_000,
     show_default=True,
     help="Users of the legacy database.",
 )

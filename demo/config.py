@@ -13,7 +13,12 @@ environment: demo
 database: {url: "$${DATABASE_URL}"}
 cache: {url: "$${REDIS_URL}", key_pattern: "$key_pattern"}
 exporter:
-  reconcile_interval: 2s     # an audit log this small can be counted often
+  url: "$exporter_url"
+  # A database this small can be counted often, and whoever watches a demo waits for it.
+  probe_interval: 100ms
+  reconcile_interval: 2s
+  exact_count_interval: 2s
+  evidence_block: 2s
 tables:
   - {name: public.users, uuid_column: uuid}
 lookups:
@@ -39,9 +44,16 @@ application:
   requests: {metric: http_requests_total}
   errors: {metric: http_requests_total, match: {status: "5.."}}
   cache: {requests: cache_requests_total, hits: cache_hits_total}
+criteria:
+  # Stricter than the guide's 10 ms: in a table this small even a scan of all rows is fast.
+  uuid_lookup_latency: {warning: 4ms}
 """)
 
 
-def render_config(application_url: str, key_prefix: str) -> str:
-    """The file for an application at that address, whose keys begin with `key_prefix`."""
-    return _TEXT.substitute(application_url=application_url, key_pattern=f"{key_prefix}*")
+def render_config(application_url: str, exporter_url: str, key_prefix: str) -> str:
+    """The file for servers at those addresses; the application's keys begin with `key_prefix`."""
+    return _TEXT.substitute(
+        application_url=application_url,
+        exporter_url=exporter_url,
+        key_pattern=f"{key_prefix}*",
+    )

@@ -19,12 +19,13 @@ def start_exporter(
     port: int, database: DatabasePlace, cache: CachePlace, application_url: str
 ) -> Child:
     """`phasegate exporter` under the exporter's own role, watching that application."""
+    address = f"127.0.0.1:{port}"
     return Child(
         "exporter",
         *("phasegate", "exporter", "--config.file", f"{{folder}}/{FILE_NAME}"),
-        *("--web.listen-address", f"127.0.0.1:{port}", "--web.enable-lifecycle"),
+        *("--web.listen-address", address, "--web.enable-lifecycle"),
         variables={"DATABASE_URL": database.exporter_url, "REDIS_URL": cache.url},
-        files={FILE_NAME: render_config(application_url, cache.prefix)},
+        files={FILE_NAME: render_config(application_url, f"http://{address}", cache.prefix)},
     )
 
 

@@ -42,5 +42,5 @@ def _render(roles: Roles) -> str:
     environ = {"DATABASE_URL": "dbname=demo", "REDIS_URL": "redis://127.0.0.1"}
     with TemporaryDirectory() as directory:
         file = Path(directory) / FILE_NAME
-        file.write_text(render_config(NOWHERE, ""), encoding="utf-8")
+        file.write_text(render_config(NOWHERE, NOWHERE, ""), encoding="utf-8")
         return render_grants(load_settings(file, environ), roles)

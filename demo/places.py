@@ -41,11 +41,13 @@ DROP_ROLE = SQL("DROP ROLE IF EXISTS {}")
 
 @dataclass(frozen=True)
 class DatabasePlace:
-    """The demo's database. `roles` is None where none could be made: then its owner measures."""
+    """The demo's database. `roles` is None where none could be made: then its owner measures and
+    judges."""
 
     name: str
     url: str
     exporter_url: str
+    validator_url: str
     roles: Roles | None
     what: str
 
@@ -89,12 +91,15 @@ async def open_database(environ: Mapping[str, str]) -> AsyncIterator[DatabasePla
         own_url = make_conninfo(url, dbname=name)
         password = secrets.token_urlsafe(18)
         made = await _make_roles(own_url, roles, password)
+        measuring, judging = (
+            make_conninfo(own_url, user=role, password=password) if made else own_url
+            for role in (roles.exporter, roles.validator)
+        )
         yield DatabasePlace(
             name=name,
             url=own_url,
-            exporter_url=make_conninfo(own_url, user=roles.exporter, password=password)
-            if made
-            else own_url,
+            exporter_url=measuring,
+            validator_url=judging,
             roles=roles if made else None,
             what=what,
         )
@@ -142,7 +147,8 @@ async def _make_roles(url: str, roles: Roles, password: str) -> bool:
             await apply_grants(connection, roles)
         except psycopg.errors.InsufficientPrivilege:
             return False
-        await set_password(connection, roles.exporter, password)
+        for role in (roles.exporter, roles.validator):
+            await set_password(connection, role, password)
         return True
 
 

@@ -76,6 +76,16 @@ class Child:
         return self._process.running
 
     @property
+    def exit_code(self) -> int | None:
+        """128 + signal where one ended it; None while it runs."""
+        return self._process.wait(0)
+
+    def read_file(self, name: str) -> str:
+        """A file of the process's folder; empty where there is none."""
+        path = self._home.directory / name
+        return path.read_text("utf-8") if path.exists() else ""
+
+    @property
     def log(self) -> Path:
         """Everything that the process printed."""
         return self._home.log

@@ -15,6 +15,7 @@ from phasegate.contract.errors import WorkFailed
 from phasegate.contract.metrics import METRICS
 from phasegate.demo.exporter import Exporter
 from phasegate.demo.figures import Lookup, Scrape, Window
+from phasegate.demo.gates import Gates
 from phasegate.demo.screen import Screen, open_screen
 from phasegate.demo.stage import Stage, open_stage
 from phasegate.demo.words import (
@@ -95,9 +96,12 @@ async def _play(options: Options, screen: Screen, outcome: Outcome) -> None:
         await stage.deploy(2)
         stage.configure_exporter(2)
         await exporter.reload()
+        gates = Gates(stage, time.time())
         await _await_lookup(stage, exporter, UUID)
+        await gates.show_refusals(options.rows)
         after = await _measure(stage, exporter, "after", options.seconds)
-        outcome.code = _conclude(stage, before, after)
+        await gates.show_pass()
+        outcome.code = _conclude(stage, before, after, gates.surprises)
         if options.keep:
             await _keep(stage)
 
@@ -131,7 +135,7 @@ async def _await_lookup(stage: Stage, exporter: Exporter, lookup: Lookup) -> Non
         await asyncio.sleep(SCRAPE_INTERVAL / 2)
 
 
-def _conclude(stage: Stage, before: Window, after: Window) -> int:
+def _conclude(stage: Stage, before: Window, after: Window, surprises: list[str]) -> int:
     screen = stage.screen
     said = describe(after)
     screen.say("\nMeasured by the exporter")
@@ -142,7 +146,9 @@ def _conclude(stage: Stage, before: Window, after: Window) -> int:
     unmeasured = find_unmeasured(before, after, {metric.name for metric in METRICS})
     if unmeasured:
         screen.summarise("NOT MEASURED", unmeasured)
-    return 1 if unmeasured else 0
+    if surprises:
+        screen.summarise("NOT AS A GATE SHOULD", surprises)
+    return 1 if unmeasured or surprises else 0
 
 
 async def _keep(stage: Stage) -> None:

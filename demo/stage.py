@@ -94,7 +94,8 @@ class Stage:
 
     def configure_exporter(self, version: int) -> None:
         """Point the exporter's file at that version; it takes effect with a reload."""
-        text = render_config(self.urls[f"application v{version}"], self.cache.prefix)
+        application = self.urls[f"application v{version}"]
+        text = render_config(application, self.urls["exporter"], self.cache.prefix)
         self.children["exporter"].write_file(FILE_NAME, text)
 
     def read_users(self) -> dict[str, Tally]:

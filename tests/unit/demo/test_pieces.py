@@ -33,7 +33,9 @@ def test_what_refuses_a_transaction_is_sent_alone() -> None:
 
 def test_configuration_is_valid_and_holds_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "phasegate.yaml"
-    file.write_text(render_config("http://127.0.0.1:61234", "demo:perm:"), "utf-8")
+    file.write_text(
+        render_config("http://127.0.0.1:61234", "http://127.0.0.1:61235", "demo:perm:"), "utf-8"
+    )
     environ = {
         "DATABASE_URL": "postgresql://exporter:canary@127.0.0.1:61000/mono",
         "REDIS_URL": "redis://127.0.0.1:61001/0",
