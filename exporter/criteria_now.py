@@ -1,8 +1,9 @@
 """What the page says of each criterion now, from what the exporter itself holds. Pure.
 
-An exact criterion gets its verdict by the rule that every gate uses. One that is decided by a test
-on counts, or that only alerts, shows its figures and no verdict: that is `phasegate validate`'s,
-which also knows from when on the evidence counts.
+Verdicts are those of `contract.judge`, as one look at the last ten minutes would give them, on this
+exporter's own word for which servers it measures. What needs a baseline, or only alerts, shows its
+figures and no verdict; and every gate is `phasegate validate`'s, which also knows from when on the
+evidence counts.
 """
 
 from __future__ import annotations
@@ -17,33 +18,43 @@ from phasegate.contract.criteria import (
     CRITERIA,
     Decision,
     Direction,
-    expected_subjects,
-    max_age,
     missing_source,
     passing_limit,
     thresholds,
 )
-from phasegate.contract.evaluate import evaluate_exact
-from phasegate.contract.model import Distribution, Observation, Series, Verdict
+from phasegate.contract.dossier import Dossier, Options
+from phasegate.contract.evidence import Evidence
+from phasegate.contract.judge import APPLICATION, judge
+from phasegate.contract.model import Distribution, Judgement, Series, Verdict
 from phasegate.contract.names import TableName
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.rules import ALLOWED_OVER
+from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.exporter.runner import Status
 
 WINDOW_SECONDS = 600.0
 WINDOW = "in the last 10 minutes"
 EVENTS_COLLECTOR = "audit/events"
+_JUDGED = (Decision.EXACT, Decision.COUNTS)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the exporter holds at `now` (Unix seconds): last values, blocks of the window, runs."""
+    """What the exporter holds: the blocks of the window with the last values, and its runs."""
 
-    now: float
-    observations: Sequence[Observation]
-    series: Sequence[Series]
+    evidence: Evidence
     statuses: Mapping[str, Status]
+
+    @property
+    def now(self) -> float:
+        """Unix seconds."""
+        return self.evidence.generated
+
+    @property
+    def series(self) -> Sequence[Series]:
+        """The blocks of the window."""
+        return self.evidence.series
 
 
 @dataclass(frozen=True)
@@ -86,23 +97,34 @@ def _describe(settings: Settings, held: Held, name: str) -> Row:
     )
     source = missing_source(settings, name)
     if source:
-        verdict = Verdict.INCONCLUSIVE if entry.decision is Decision.EXACT else None
+        verdict = Verdict.INCONCLUSIVE if entry.decision in _JUDGED else None
         reason, remedy = "nothing is configured to be measured", f"configure {source}"
         return Row(name, entry.decision, verdict, "", *limits, None, reason, remedy)
-    if entry.decision is not Decision.EXACT:
-        figures = _FIGURES[name](settings, held)
+    figures = _FIGURES[name](settings, held) if name in _FIGURES else None
+    if entry.decision not in _JUDGED:
+        assert figures is not None
         return Row(
             *(name, entry.decision, None, figures.value, *limits, figures.age, figures.reason)
         )
-    judged = evaluate_exact(
-        *(name, held.observations, held.now, limit, max_age(settings, name)),
-        expected=expected_subjects(settings, name),
-    )
-    value = "" if judged.measured is None else format_value(judged.measured, limit.unit)
-    age = judged.facts["oldest_seconds"]
+    judged = _judge(settings, held, name)
+    if figures is None:
+        value = "" if judged.measured is None else format_value(judged.measured, limit.unit)
+        figures = _Figures(value, "", judged.facts.get("oldest_seconds"))
+    reason = "; ".join(part for part in (judged.reason, figures.reason) if part)
     return Row(
-        *(name, entry.decision, judged.verdict, value, *limits, age, judged.reason, judged.remedy)
+        *(name, entry.decision, judged.verdict, figures.value, *limits, figures.age),
+        *(reason, judged.remedy),
     )
+
+
+def _judge(settings: Settings, held: Held, name: str) -> Judgement:
+    """As one look would; the exporter is its own witness of which servers it asks."""
+    evidence = held.evidence
+    identities = {target.name: target.identity for target in evidence.targets}
+    if settings.application is not None:
+        identities[APPLICATION] = redactor(settings.application.metrics_url)
+    dossier = Dossier(evidence.generated, evidence, identities)
+    return judge(name, dossier, settings, Options(since=evidence.since))
 
 
 def _latency(settings: Settings, held: Held) -> _Figures:

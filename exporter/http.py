@@ -11,6 +11,7 @@ import gzip
 import math
 import time
 
+import msgspec
 from aiohttp import web
 
 from phasegate.contract.errors import ConfigError
@@ -20,7 +21,7 @@ from phasegate.exporter.app import Exporter
 from phasegate.exporter.collectors.latency import Latency
 from phasegate.exporter.collectors.plans import Plans
 from phasegate.exporter.criteria_now import WINDOW_SECONDS, Held
-from phasegate.exporter.evidence_page import answer_evidence
+from phasegate.exporter.evidence_page import answer_evidence, make_evidence
 from phasegate.exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE
 from phasegate.exporter.negotiation import accepts_gzip, prefers_openmetrics
 from phasegate.exporter.page import render_page
@@ -118,12 +119,12 @@ async def landing_page(request: web.Request) -> web.Response:
     exporter = request.app[EXPORTER]
     _, kept = exporter.runner.last()
     now = time.time()
-    held = Held(
-        now=now,
+    evidence = msgspec.structs.replace(
+        make_evidence(exporter, now - WINDOW_SECONDS, now),
+        # Some values are measured less often than that.
         observations=exporter.evidence.observations(0, exporter.targets),
-        series=exporter.evidence.series(now - WINDOW_SECONDS, now),
-        statuses=exporter.runner.statuses,
     )
+    held = Held(evidence, exporter.runner.statuses)
     collectors = exporter.runner.collectors.values()
     plans = [line for c in collectors if isinstance(c, Plans) for line in c.lines()]
     text = render_page(exporter.settings, exporter.targets.values(), kept, held, plans)

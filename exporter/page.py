@@ -53,7 +53,6 @@ td[data-is="what to do"]:not(:empty) { min-width: 12rem }
 """
 VERDICTS = {Verdict.PASSED: "good", Verdict.FAILED: "bad"}
 UNJUDGED = {
-    Decision.COUNTS: "judged by validate",
     Decision.INCREASE: "judged by validate",
     Decision.ALERT: "alerts only",
 }

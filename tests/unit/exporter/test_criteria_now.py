@@ -14,9 +14,11 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.criteria_now import Held, Row, count_verdicts, describe_criteria
 from phasegate.exporter.runner import Status
+from tests.fixtures.dossiers import CACHE, SERVER, make_held_evidence
 
 NOW = 1_000_000.0
 EDGES = (0.005, 0.01, 0.02)
+APPLICATION_URL = "http://127.0.0.1:1/metrics"
 CONFIG = """
 cache: {url: "redis://127.0.0.1:1"}
 tables: [{name: public.users}, {name: public.orders}]
@@ -44,7 +46,9 @@ def describe(
     status: Status | None = None,
 ) -> Row:
     statuses = {} if status is None else {status.collector: status}
-    rows = describe_criteria(settings, Held(NOW, observations, series, statuses))
+    rows = describe_criteria(
+        settings, Held(make_held_evidence(NOW, observations, series), statuses)
+    )
     assert [row.criterion for row in rows] == [n for n in CRITERIA if n != "integration_tests"]
     return next(row for row in rows if row.criterion == name)
 
@@ -55,12 +59,13 @@ def missing(table: str, rows: float, age: float = 10) -> Observation:
 
 def lookups(*counts: int, table: str = "users", failed: int = 0, end: float = NOW - 3) -> Series:
     total = sum(counts) + failed
-    block = Block(end - 10, end, "e", "i", "h", total, buckets=counts, failed=failed)
+    block = Block(end - 70, end, "e", SERVER, "h", total, buckets=counts, failed=failed)
     return Series("uuid_lookup_latency", "database", "", "public", table, (block,), EDGES)
 
 
 def hits(good: int, total: int, scope: str = "server") -> Series:
-    block = Block(NOW - 10, NOW, "e", "i", "h", total, good)
+    identity = CACHE if scope == "server" else APPLICATION_URL
+    block = Block(NOW - 70, NOW, "e", identity, "h", total, good)
     return Series("cache_hit_rate", "cache", scope, "", "", (block,))
 
 
@@ -102,17 +107,18 @@ def test_without_a_source_the_settings_are_named(tmp_path: Path) -> None:
     assert row.remedy == "configure audit"
     assert row.limit == "at most 10 GiB"
     unjudged = describe(bare, "cache_hit_rate")
-    assert unjudged.verdict is None
+    assert unjudged.verdict is Verdict.INCONCLUSIVE
     assert unjudged.remedy == "configure cache or application.cache"
 
 
-def test_latency_shows_the_worst_table_and_no_verdict(settings: Settings) -> None:
+def test_latency_is_judged_and_shows_the_worst_table(settings: Settings) -> None:
     row = describe(
         settings,
         "uuid_lookup_latency",
         series=[lookups(950, 40, 10, 0), lookups(900, 60, 30, 10, table="orders", end=NOW - 7)],
     )
-    assert row.verdict is None
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert "public.orders: about 1,663 more samples like these are needed" in row.reason
     assert row.value == "P95 ≤ 10 ms"
     assert row.limit == "at most 10 ms"
     assert (
@@ -120,6 +126,13 @@ def test_latency_shows_the_worst_table_and_no_verdict(settings: Settings) -> Non
     )
     assert "public.orders on database: 40 of 1,000 lookups (4.00%)" in row.reason
     assert row.age == 7
+
+
+def test_enough_fast_lookups_of_every_table_pass(settings: Settings) -> None:
+    fast = [lookups(300, 0, 0, 0), lookups(300, 0, 0, 0, table="orders")]
+    row = describe(settings, "uuid_lookup_latency", series=fast)
+    assert (row.verdict, row.remedy) == (Verdict.PASSED, "")
+    assert row.reason.startswith("2 passed; public.users on database: 0 of 300")
 
 
 def test_failed_lookups_count_as_slow(settings: Settings) -> None:
@@ -131,7 +144,8 @@ def test_failed_lookups_count_as_slow(settings: Settings) -> None:
 def test_without_lookups_there_is_no_figure(settings: Settings) -> None:
     row = describe(settings, "uuid_lookup_latency", series=[lookups(0, 0, 0, 0)])
     assert (row.value, row.age) == ("", None)
-    assert row.reason == "no lookup in the last 10 minutes"
+    assert "public.users: nothing was counted" in row.reason
+    assert "no lookup in the last 10 minutes" in row.reason
 
 
 def test_the_application_s_hits_count_where_there_are_some(tmp_path: Path) -> None:
@@ -142,10 +156,11 @@ application:
 """
     series = [hits(10, 100), hits(95, 100, "application")]
     row = describe(read(tmp_path, CONFIG + application), "cache_hit_rate", series=series)
-    assert row.value == "95 %"
+    assert (row.value, row.verdict) == ("95 %", Verdict.INCONCLUSIVE)
     assert "counted by the server, not judged): 10 hits of 100 lookups" in row.reason
     by_server = describe(read(tmp_path, CONFIG), "cache_hit_rate", series=series[:1])
-    assert (by_server.value, by_server.verdict, by_server.critical) == ("10 %", None, "80 %")
+    assert by_server.verdict is Verdict.FAILED
+    assert (by_server.value, by_server.critical) == ("10 %", "80 %")
 
 
 def test_an_idle_cache_has_no_rate(settings: Settings) -> None:
@@ -165,7 +180,7 @@ def test_growth_is_the_last_hour_s_rows(settings: Settings) -> None:
 
 
 def test_verdicts_are_counted_the_worst_first(settings: Settings) -> None:
-    rows = describe_criteria(settings, Held(NOW, [missing("users", 7)], (), {}))
+    rows = describe_criteria(settings, Held(make_held_evidence(NOW, [missing("users", 7)]), {}))
     counts = count_verdicts(rows)
     assert list(counts) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
-    assert list(counts.values()) == [1, 5, 0]
+    assert list(counts.values()) == [1, 7, 0]

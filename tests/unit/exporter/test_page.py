@@ -12,6 +12,7 @@ from phasegate.exporter.page import render_page
 from phasegate.exporter.remedies import REMEDIES
 from phasegate.exporter.runner import Status
 from phasegate.exporter.targets import Target
+from tests.fixtures.dossiers import make_held_evidence
 
 HOSTILE = "<script>alert('x')</script>"
 SETTINGS = load_settings(None, {"DATABASE_URL": "postgresql://u:canary-4711@127.0.0.1/x"})
@@ -24,7 +25,9 @@ def render(
     kept: Sequence[Sample] = (),
     observations: Sequence[Observation] = (),
 ) -> str:
-    held = Held(NOW, observations, (), {status.collector: status for status in statuses})
+    held = Held(
+        make_held_evidence(NOW, observations), {status.collector: status for status in statuses}
+    )
     return render_page(SETTINGS, targets, kept, held)
 
 
@@ -51,7 +54,7 @@ def test_each_criterion_has_its_verdict_its_limit_and_its_remedy() -> None:
         Observation("health", "", name, value, NOW) for name, value in (("database", 1), ("api", 0))
     )
     page = render(observations=[up, down])
-    assert "1 failed, 5 inconclusive, 0 passed" in page
+    assert "1 failed, 7 inconclusive, 0 passed" in page
     assert '<span class="bad">failed</span>' in page
     assert "api: down; limit up" in page
     assert "restore what does not answer" in page
