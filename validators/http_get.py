@@ -1,4 +1,4 @@
-"""One GET by the standard library: the judge starts cold, and a real client takes half its time.
+"""One request by the standard library: the judge starts cold, and a client takes half its time.
 
 No redirect is followed (a log-in page is no evidence) and no proxy of the environment is asked.
 Credentials come from their files at each request and stand in no message.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import socket
 import zlib
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import NamedTuple
@@ -24,31 +25,49 @@ _CHUNK = 1 << 16
 
 
 class Answer(NamedTuple):
-    """What came, whole and unpacked. `content_type` is without parameters."""
+    """What came, whole and unpacked. `content_type` is without parameters; the names of `headers`
+    are in small letters, and what came twice under one name is joined by commas."""
 
     status: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 def fetch(
-    url: str, access: HttpAccess, source: str, *, within_seconds: float, limit: int
+    url: str,
+    access: HttpAccess,
+    source: str,
+    *,
+    within_seconds: float,
+    limit: int,
+    headers: Mapping[str, str] = {},
+    method: str = "",
+    body: bytes | None = None,
 ) -> Answer:
-    """GET `url` in at most `within_seconds` once connected, reading at most `limit` bytes.
+    """Asks `url` in at most `within_seconds` once connected, reading at most `limit` bytes.
 
-    Raises SourceTimeout, SourceUnavailable where nothing answers, SourceError where what answers
-    cannot be read; `source` names it in their texts.
+    By GET, or POST where there is a `body`, unless `method` says otherwise. `headers` of the
+    caller's own come before those of `access`. Raises SourceTimeout, SourceUnavailable where
+    nothing answers, SourceError where what answers cannot be read; `source` names it in their
+    texts, which show no query of the URL.
     """
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"Accept-Encoding": "gzip", "Connection": "close"} | _credentials(access, source)
+    sent = _sendable(
+        {"Accept-Encoding": "gzip", "Connection": "close"}
+        | _credentials(access, source)
+        | dict(headers),
+        source,
+    )
+    verb = method or ("GET" if body is None else "POST")
     connection = _open(url, access, source, within_seconds)
-    late = SourceTimeout(source, f"no whole answer within {within_seconds:g} s from {url}")
+    late = SourceTimeout(source, f"no whole answer within {within_seconds:g} s from {_shown(url)}")
     try:
         connection.connect()
         with time_limit(connection.sock.fileno(), within_seconds) as cut:
             try:
-                connection.request("GET", path, headers=headers)
+                connection.request(verb, path, body=body, headers=sent)
                 return _answer(connection.getresponse(), source, limit)
             except (OSError, HTTPException, zlib.error, SourceError):
                 # What was cut looks like an answer that ends in the middle.
@@ -100,11 +119,29 @@ def _answer(response: HTTPResponse, source: str, limit: int) -> Answer:
     if response.length or (unpack is not None and not unpack.eof):
         raise SourceError(source, "its answer ends in the middle")
     kind = response.headers.get_content_type()
-    return Answer(response.status, kind, bytes(body))
+    headers: dict[str, str] = {}
+    for written, value in response.getheaders():
+        name = written.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Answer(response.status, kind, bytes(body), headers)
+
+
+def _shown(url: str) -> str:
+    """Without its query, which may hold a token; a URL of the configuration holds no password."""
+    return url.partition("?")[0]
+
+
+def _sendable(headers: Mapping[str, str], source: str) -> dict[str, bytes]:
+    """The headers as bytes: left to the client, a value that is none would stand in its error."""
+    for name, value in headers.items():
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+            raise SourceError(source, f"header {name} does not hold one line of text")
+    return {name: value.encode() for name, value in headers.items()}
 
 
 def _told(error: Exception, url: str, source: str) -> SourceError:
-    """The error as a sentence; a URL of the configuration holds no password."""
+    """The error as a sentence."""
+    url = _shown(url)
     if isinstance(error, HTTPException | zlib.error):
         what = "its answer ends in the middle" if _is_cut(error) else "its answer is not HTTP"
         return SourceError(source, f"{what} ({url})")

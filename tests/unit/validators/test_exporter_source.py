@@ -6,6 +6,7 @@ import gzip
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,9 @@ from msgspec.structs import replace
 from phasegate.contract.dossier import Dossier, Trouble
 from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_http import HttpAccess
 from phasegate.servers.ports import free_port
+from phasegate.validators.http_get import fetch
 from phasegate.validators.sources import Request, gather
 from phasegate.validators.sources import exporter as source
 from tests.fixtures.answers import Answering, answering
@@ -171,3 +174,21 @@ def test_the_judge_knows_the_addresses_of_its_own_configuration(
     dossier = gather(Request(settings, ("health",), 0.0, "exporter"), lambda: NOW)
     assert dossier.identities == {"cache": "redis://127.0.0.1:6390/0/0/0"}
     assert replace(dossier, identities={}) == Dossier(NOW, make_evidence())
+
+
+def test_what_is_posted_with_headers_of_its_own_and_answered_with_some(server: Answering) -> None:
+    server.headers |= {"Link": "<x>; rel=next"}
+    url = f"{server.url}/a?b=c"
+    limits: dict[str, Any] = {"within_seconds": 5.0, "limit": 10_000_000}
+    found = fetch(url, HttpAccess(), "s", headers={"X-Team": "é"}, body=b"{}", **limits)
+    assert (found.headers["link"], server.posted) == ("<x>; rel=next", [b"{}"])
+    assert server.asked[0][1]["X-Team"].encode("latin-1").decode() == "é"
+    fetch(url, HttpAccess(), "s", method="POST", **limits)
+    assert server.posted == [b"{}", b""]
+    with pytest.raises(SourceError, match="header X-Team does not hold one line") as refused:
+        fetch(url, HttpAccess(), "s", headers={"X-Team": "canary\r\nX: y"}, **limits)
+    assert "canary" not in str(refused.value)
+    nowhere = f"http://127.0.0.1:{free_port()}/a?token_of_mine=canary"
+    with pytest.raises(SourceUnavailable, match="/a cannot be reached") as unreached:
+        fetch(nowhere, HttpAccess(), "s", **limits)
+    assert "canary" not in str(unreached.value)
