@@ -17,7 +17,7 @@ from phasegate.contract.increase import (
     passes_once,
 )
 from phasegate.contract.model import Block, Judgement, Series, Verdict
-from phasegate.contract.proportions import FAILING_ALPHA
+from phasegate.contract.proportions import FAILING_ALPHA, e_value
 from phasegate.contract.statistics import Count
 from tests.fixtures.dossiers import NOW, ends, make_block
 
@@ -110,6 +110,24 @@ def test_a_rate_below_the_floor_passes_though_it_has_doubled() -> None:
     assert judge(before(20, 100_000), spread(40, 100_000)).verdict is PASSED
     tight = judge(before(20, 100_000), spread(60, 100_000), margin=Margin(1.5, 0.0))
     assert tight.verdict is FAILED
+
+
+@pytest.mark.parametrize("anytime", [False, True])
+def test_a_rate_below_the_floor_never_fails_however_much_it_rose(*, anytime: bool) -> None:
+    rule, few, rose = Rule(anytime=anytime), before(200, 1_000_000), spread(600, 1_000_000)
+    assert judge(few, rose, rule, margin=Margin(1.5, 0.0)).verdict is FAILED
+    found = judge(few, rose, rule)
+    assert found.verdict is PASSED, found
+
+
+def test_half_of_the_chance_of_a_wrong_pass_is_left_to_the_bound_of_the_baseline() -> None:
+    tries = range(1_000, 20_000)
+    whole = next(n for n in tries if e_value(Count(0, n), MARGIN.floor) >= 1 / ALPHA)
+    half = next(n for n in tries if e_value(Count(0, n), MARGIN.floor) >= 2 / ALPHA)
+    assert half > whole
+    for requests, verdict in ((whole, INCONCLUSIVE), (half - 1, INCONCLUSIVE), (half, PASSED)):
+        found = judge(before(0, 50_000), spread(0, requests), rule=Rule(anytime=True))
+        assert found.verdict is verdict, requests
 
 
 def test_no_limit_below_one_decides_nothing() -> None:
@@ -221,20 +239,29 @@ def test_an_added_error_never_turns_a_failure_into_a_pass(
     assert (was, now) != (FAILED, PASSED)
 
 
-@pytest.mark.parametrize(("n1", "n2"), [(5_000, 100_000), (20_000, 20_000), (100_000, 20_000)])
-def test_exactly_at_both_limits_no_more_than_alpha_pass(n1: int, n2: int) -> None:
+@pytest.mark.parametrize(
+    ("n1", "n2", "rate"),
+    [
+        (5_000, 100_000, 0.001),
+        (20_000, 20_000, 0.001),
+        (100_000, 20_000, 0.001),
+        # With so many errors 5 % for the margin and 1 % for the floor would be too much.
+        (20_000, 200_000, 0.01),
+    ],
+)
+def test_exactly_at_both_limits_no_more_than_alpha_pass(n1: int, n2: int, rate: float) -> None:
     """The sum over all outcomes at a rate that is the floor and the margin at once."""
-    rate = MARGIN.floor
+    margin = Margin(MARGIN.factor, rate)
     chance = 0.0
     for x1 in range(int(n1 * rate * 3) + 20):
-        weight = float(binom.pmf(x1, n1, rate / MARGIN.factor))
+        weight = float(binom.pmf(x1, n1, rate / margin.factor))
         if weight < 1e-7:
             continue
         # The largest count that passes; more never pass where fewer fail.
         low, high = -1, n2
         while high - low > 1:
             middle = (low + high) // 2
-            passes = passes_once(Count(x1, n1), Count(middle, n2), MARGIN, ALPHA)
+            passes = passes_once(Count(x1, n1), Count(middle, n2), margin, ALPHA)
             low, high = (middle, high) if passes else (low, middle)
         chance += weight * float(binom.cdf(low, n2, rate))
     assert 0.01 < chance <= ALPHA
