@@ -15,6 +15,9 @@ import msgspec
 from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
 from phasegate.contract.model import Block
 
+MOST_COUNTED = 2**53
+"""Beyond it a floating-point number no longer tells one from the next."""
+
 
 class Rule(msgspec.Struct, frozen=True):
     """How sure a verdict must be. Times in seconds; printed with every verdict.
@@ -83,6 +86,8 @@ def find_contradiction(block: Block, edges: Sequence[float], limit: Share, now: 
         return f"counted {block.end - now:.0f} s in the future; compare the clocks"
     if any(count < 0 for count in counts):
         return "a count below 0"
+    if any(count > MOST_COUNTED for count in counts):
+        return "a count of more than can be counted"
     if bool(edges) is (limit.edge is None):
         return "latencies where hits are asked for" if edges else "latencies without bucket edges"
     if edges:

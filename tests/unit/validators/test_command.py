@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
-from msgspec.structs import replace
 
 from phasegate import cli
-from phasegate.contract.evidence import Evidence
 from phasegate.contract.gates import GATES
 from phasegate.contract.settings_criteria import GATE_CRITERIA, SUCCESS_CRITERIA
 from phasegate.servers.ports import free_port
 from phasegate.validators.command import validate
 from phasegate.validators.verdict import make_json_schema
 from tests.fixtures.answers import Answering, answering
-from tests.fixtures.dossiers import CONFIG, NOW, make_evidence, observations, probe_block, probes
-
-MEASURED = ("health", "uuid_lookup_latency", "cache_hit_rate", "uuid_missing")
-
-
-def moved(evidence: Evidence, seconds: float) -> Evidence:
-    """The same evidence at another time."""
-    return replace(
-        evidence,
-        **{n: getattr(evidence, n) + seconds for n in ("started", "generated", "complete_since")},
-        series=tuple(
-            replace(
-                one,
-                blocks=tuple(
-                    replace(b, start=b.start + seconds, end=b.end + seconds) for b in one.blocks
-                ),
-            )
-            for one in evidence.series
-        ),
-        observations=tuple(replace(o, time=o.time + seconds) for o in evidence.observations),
-    )
-
-
-class Pipeline:
-    """A folder with a configuration, an exporter to answer, and one call after the other."""
-
-    def __init__(self, folder: Path, server: Answering, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.server, self._capsys = folder, server, capsys
-        self.config = folder / "phasegate.yaml"
-        self.configure()
-        self.serve()
-
-    def configure(self, more: str = "", url: str | None = None) -> None:
-        text = CONFIG.replace("http://127.0.0.1:9", url or self.server.url)
-        required = ", ".join(MEASURED)
-        self.config.write_text(f"{text}\ncriteria:\n  required: [{required}]\n{more}")
-
-    def serve(self, **parts: Any) -> None:
-        evidence = moved(make_evidence(**parts), time.time() - NOW)
-        self.server.body = msgspec.json.encode(evidence)
-
-    def call(self, *arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["--config", str(self.config), *arguments], validate, "validate")
-        said = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, said.out, said.err
-
-    def said(self) -> str:
-        return self._capsys.readouterr().out
+from tests.fixtures.dossiers import CONFIG, NOW, observations, probe_block, probes
+from tests.fixtures.pipeline import MEASURED, Pipeline
 
 
 @pytest.fixture
