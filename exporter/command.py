@@ -18,6 +18,7 @@ from aiohttp import web
 
 from phasegate.contract.connection import check_connections
 from phasegate.contract.errors import ConfigError, SourceUnavailable
+from phasegate.contract.listening import parse_listen_address
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import find_config, load_settings
 from phasegate.exporter.app import Exporter
@@ -122,12 +123,11 @@ def _load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
 
 def parse_address(address: str) -> tuple[str | None, int]:
-    """`host:port`, `[v6]:port` or `:port` (every interface), as Prometheus writes it."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
-        message = f"found {address!r}, expected host:port, for example 127.0.0.1:9899"
-        raise click.BadParameter(message, param_hint="--web.listen-address")
-    return host.strip("[]") or None, int(port)
+    """Host and port of `--web.listen-address`; a ClickException for what is no address."""
+    try:
+        return parse_listen_address(address)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--web.listen-address") from None
 
 
 def parse_telemetry_path(path: str) -> str:

@@ -113,7 +113,7 @@ def spread_values(arguments: Sequence[str], flag: str) -> list[str]:
 
 
 def read_duration(
-    context: click.Context, parameter: click.Parameter, given: str | None
+    context: click.Context | None, parameter: click.Parameter | None, given: str | None
 ) -> float | None:
     """Seconds of a flag that is written as durations of the configuration are."""
     if given is None:
@@ -129,7 +129,7 @@ def read_duration(
 
 
 def read_time(
-    context: click.Context, parameter: click.Parameter, given: str | None
+    context: click.Context | None, parameter: click.Parameter | None, given: str | None
 ) -> float | None:
     """Unix seconds of a flag that is a point in time."""
     try:
@@ -141,7 +141,7 @@ def read_time(
 
 
 def read_confidence(
-    context: click.Context, parameter: click.Parameter, given: str | None
+    context: click.Context | None, parameter: click.Parameter | None, given: str | None
 ) -> float | None:
     """A share of 1 that a criterion's own `confidence` could be."""
     if given is None:

@@ -38,6 +38,7 @@ Example:
   phasegate validate --phase schema --format text --format json --output - --output verdict.json
   phasegate validate --criterion integration_tests --junit "reports/**/*.xml"
   phasegate validate --save-evidence kept.json; phasegate validate --evidence kept.json
+  phasegate validate serve --help
 
 \b
 Exit codes, the first that occurs:
@@ -54,7 +55,25 @@ ORDER = "phasegate.arguments"
 
 class InOrder(click.Command):
     """Remembers in which order formats and outputs were given, which pairs them; and takes all
-    words that follow a flag of several values."""
+    words that follow a flag of several values. The word `serve` hands over to its own command."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Of this command, or of `serve` where that is the first word."""
+        if args[:1] == ["serve"]:
+            from phasegate.validators.serve.command import serve  # noqa: PLC0415
+
+            return serve.make_context(f"{info_name} serve", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command that the context is of."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """What no option took."""

@@ -1,0 +1,1 @@
+"""`validate serve`: the same judgement over HTTP, for controllers that poll instead of waiting."""
