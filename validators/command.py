@@ -27,7 +27,7 @@ from phasegate.validators.call import (
     spread_values,
 )
 from phasegate.validators.gate import assess
-from phasegate.validators.output import append_summary, pair_outputs, write_output
+from phasegate.validators.output import append_summary, check_attest, pair_outputs, write_output
 from phasegate.validators.report import format_names, render, render_summary
 from phasegate.validators.verdict import Report
 
@@ -38,6 +38,7 @@ Example:
   phasegate validate --phase schema --format text --format json --output - --output verdict.json
   phasegate validate --criterion integration_tests --junit "reports/**/*.xml"
   phasegate validate --save-evidence kept.json; phasegate validate --evidence kept.json
+  phasegate validate --save-evidence kept.json --attest kept.intoto.json
   phasegate validate serve --help
 
 \b
@@ -121,6 +122,7 @@ class InOrder(click.Command):
 @click.option("--output", "outputs", multiple=True, metavar="FILE", help="Of each --format; or -.")
 @click.option("--evidence", type=click.Path(path_type=Path), help="Judge saved evidence; offline.")
 @click.option("--save-evidence", "save", metavar="FILE", help="Keep what was judged, sealed.")
+@click.option("--attest", metavar="FILE", help="An in-toto statement about --save-evidence.")
 @click.option("--list", "listing", is_flag=True, help="Print the criteria, end.")
 @click.option("--explain", is_flag=True, help="Print how they are judged, end.")
 @click.pass_context
@@ -136,6 +138,7 @@ def validate(
     outputs: tuple[str, ...],
     evidence: Path | None,
     save: str | None,
+    attest: str | None,
     listing: bool,
     explain: bool,
     **asked: Any,
@@ -145,6 +148,7 @@ def validate(
         raise click.UsageError(f"found {more[0]!r}, expected --criterion before it")
     flags = Flags(criteria=criteria + more, **asked)
     places = pair_outputs(formats, outputs, context.meta[ORDER])
+    check_attest(attest, save, [place for _, place in places])
     settings = load_settings(find_config(config, os.environ), os.environ)
     if listing or explain:
         click.echo(_describe(flags, settings, listing=listing), nl=False)
@@ -157,9 +161,7 @@ def validate(
         look = partial(_look, call, settings, source, flags)
         dossier, report = look() if flags.wait is None else _wait(look, flags.wait)
     if save is not None:
-        from phasegate.validators.saved import seal  # noqa: PLC0415
-
-        write_output(seal(call.criteria, dossier, settings, call.options), save)
+        _keep(call, dossier, report, settings, (save, attest))
     for name, place in places:
         write_output(render(name, report).encode(), place)
         if summary := render_summary(name, report):
@@ -184,6 +186,20 @@ def _look(call: Call, settings: Settings, source: str, flags: Flags) -> tuple[Do
     )
     dossier = gather(request, time.time)
     return dossier, assess(call.criteria, dossier, settings, call.options)
+
+
+def _keep(
+    call: Call, dossier: Dossier, report: Report, settings: Settings, places: tuple[str, str | None]
+) -> None:
+    from phasegate.validators.saved import seal  # noqa: PLC0415
+
+    save, attest = places
+    sealed = seal(call.criteria, dossier, settings, call.options)
+    write_output(sealed, save)
+    if attest is not None:
+        from phasegate.validators.attest import make_statement  # noqa: PLC0415
+
+        write_output(make_statement(report, sealed, save), attest)
 
 
 def _wait(look: partial[tuple[Dossier, Report]], seconds: float) -> tuple[Dossier, Report]:

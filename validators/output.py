@@ -34,6 +34,16 @@ def pair_outputs(
     return list(zip(formats, places, strict=True))
 
 
+def check_attest(attest: str | None, save: str | None, others: list[str]) -> None:
+    """Raises UsageError for a statement without the file that it is about, or in its place."""
+    if attest is None:
+        return
+    if save is None or save == STANDARD_OUTPUT:
+        raise click.UsageError("--attest goes with --save-evidence FILE, which it is about")
+    if attest in (save, *others):
+        raise click.UsageError(f"--attest and another output go to {attest}; give each its place")
+
+
 def _places_by_order(
     formats: int, arguments: tuple[str, ...], outputs: tuple[str, ...]
 ) -> list[str]:

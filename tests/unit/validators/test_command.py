@@ -94,6 +94,10 @@ WRONG = [
     ["--format", "json", "--output", "same", "--format", "text", "--output", "same"],
     ["--source", "nope"],
     ["--output", "/nonexistent/folder/file"],
+    ["--attest", "a"],
+    ["--attest", "a", "--save-evidence", "-", "--format", "text", "--output", "b"],
+    ["--attest", "a", "--save-evidence", "a"],
+    ["--attest", "-", "--save-evidence", "a"],
 ]
 
 
