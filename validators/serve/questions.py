@@ -65,7 +65,8 @@ def read_hook(kind: str, body: bytes) -> Question:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise click.UsageError(f"the body is no webhook of Flagger: {error}") from None
     given = dict(hook.metadata)
-    criteria = tuple(name.strip() for name in given.pop("criterion", "").split(",") if name.strip())
+    named = given.pop("criterion", None)
+    criteria = () if named is None else tuple(name.strip() for name in named.split(","))
     if "since" not in given and "run" not in given:
         if not hook.checksum:
             raise click.UsageError("no checksum in the body; expected one, or metadata.since")

@@ -106,14 +106,16 @@ def test_flagger_is_answered_by_the_verdict_in_every_phase(
     judge: Judging, exporter: Answering, kind: str, verdict: str
 ) -> None:
     arrange(exporter, CODES[verdict])
-    given = next((hook for hook in webhooks() if hook["type"] == kind), {"metadata": {}})
+    given: dict[str, str] = next(
+        (hook["metadata"] for hook in webhooks() if hook["type"] == kind), {}
+    )
     criteria = "uuid_missing, uuid_lookup_latency"
     body = {
         "name": "api",
         "namespace": "prod",
         "phase": "Progressing",
         "checksum": f"{kind}-{verdict}",
-        "metadata": given["metadata"] | {"criterion": criteria, "window": "10m"},
+        "metadata": given | {"criterion": criteria, "window": "10m"},
     }
     expected = ROLLBACK_STATUS if kind == "rollback" else GATE_STATUS
     status, said = judge.ask(f"/flagger/{kind}", body)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.fixtures.answers import Answering, answering
 from tests.fixtures.dossiers import NOW, observations, probe_block, probes
@@ -122,6 +125,7 @@ def test_a_question_that_means_nothing_is_400(
 WRONG_BODIES: list[Any] = [
     *(b"", b"{}", b"<xml/>", b'"x"', b"\xff", {"name": "a"}, {**hook(), "metadata": {"since": 1}}),
     *(hook(since="1", nope="x"), {"name": "a", "namespace": "b"}, hook(window="x")),
+    *(hook(criterion=""), hook(criterion="health,"), hook(phase="nope")),
 ]
 
 
@@ -236,6 +240,23 @@ def test_what_cannot_be_served_is_refused(
         check=False,
     )
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_over_tls_with_its_certificate(exporter: Answering, tmp_path: Path) -> None:
+    arrange(exporter, "passed")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    issued.private_key_pem.write_to_path(str(key))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    flags = ("--web.tls-cert-file", str(cert), "--web.tls-key-file", str(key))
+    with judging(write_config(tmp_path, exporter.url), *flags, context=context) as judge:
+        status, said = judge.ask(f"/api/v1/verdict?since={since()}")
+        assert (status, said["verdict"]) == (200, "passed")
+        with pytest.raises(OSError, match=r"(?i)remote|reset|disconnect"):
+            urllib.request.urlopen(f"http://127.0.0.1:{judge.port}/-/healthy", timeout=5)
 
 
 def test_sigterm_ends_it_fast_though_a_source_hangs(tmp_path: Path) -> None:
