@@ -12,7 +12,8 @@ import yaml
 from phasegate.validators.serve.answers import GATE_STATUS, ROLLBACK_STATUS
 from phasegate.validators.serve.questions import HOOKS
 from tests.fixtures.answers import Answering, answering
-from tests.fixtures.judges import Judging, judging, write_config
+from tests.fixtures.judges import Judging, judging
+from tests.fixtures.pipeline import write_config
 from tests.fixtures.rollouts import assess, measure
 from tests.integration.deploy.test_pipelines import PIPELINES, arrange, load
 

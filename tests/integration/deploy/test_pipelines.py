@@ -22,7 +22,7 @@ import yaml
 from checks.tree import ROOT
 from tests.fixtures.answers import Answering, answering
 from tests.fixtures.dossiers import NOW, observations, probe_block, probes
-from tests.fixtures.judges import serve_now, write_config
+from tests.fixtures.pipeline import serve_now, write_config
 
 PIPELINES = ROOT / "deploy" / "ci"
 BIN = Path(sys.executable).parent

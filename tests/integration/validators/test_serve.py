@@ -19,7 +19,8 @@ import trustme
 
 from tests.fixtures.answers import Answering, answering
 from tests.fixtures.dossiers import NOW, observations, probe_block, probes
-from tests.fixtures.judges import Judging, judging, serve_now, write_config
+from tests.fixtures.judges import Judging, judging
+from tests.fixtures.pipeline import serve_now, write_config
 
 VERDICTS = {"passed": 0, "failed": 1, "inconclusive": 3, "error": 4}
 GATE = {"passed": 200, "failed": 409, "inconclusive": 425, "error": 424}

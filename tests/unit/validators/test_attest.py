@@ -14,7 +14,7 @@ from phasegate import cli
 from phasegate.validators.command import validate
 from tests.fixtures.answers import Answering, answering
 from tests.fixtures.dossiers import NOW, observations, probe_block, probes
-from tests.fixtures.judges import MEASURED, serve_now, write_config
+from tests.fixtures.pipeline import MEASURED, serve_now, write_config
 
 # After spec/v1/statement.md, resource_descriptor.md and predicates/test-result.md of the
 # in-toto attestation framework; stricter where the framework leaves room.
