@@ -42,7 +42,7 @@ class Page:
 
         monkeypatch.setattr(collector, "fetch_application", fetch)
 
-    def collector(self, text: str) -> collector.Application:
+    def start(self, text: str) -> collector.Application:
         """As a start or a reload makes it."""
         file = self._folder / "phasegate.yaml"
         file.write_text(text, encoding="utf-8")
@@ -69,10 +69,10 @@ def page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Page:
 
 
 async def test_another_match_of_errors_joins_no_earlier_count(page: Page) -> None:
-    before = page.collector(CONFIG)
+    before = page.start(CONFIG)
     await page.read(before, 1_000, 10)
     await page.read(before, 2_000, 20)
-    after = page.collector(CONFIG.replace("5..", "[45].."))
+    after = page.start(CONFIG.replace("5..", "[45].."))
     after.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(before.dump())))
     # Of the 400s until now nobody knows when they were.
     await page.read(after, 3_000, 700)
@@ -83,9 +83,9 @@ async def test_another_match_of_errors_joins_no_earlier_count(page: Page) -> Non
 
 
 async def test_the_same_match_goes_on_through_a_reload(page: Page) -> None:
-    before = page.collector(CONFIG)
+    before = page.start(CONFIG)
     await page.read(before, 1_000, 10)
-    after = page.collector(CONFIG)
+    after = page.start(CONFIG)
     after.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(before.dump())))
     await page.read(after, 2_000, 30)
     assert sum(block.total for block in page.counted()) == 1_000
