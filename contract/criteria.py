@@ -36,8 +36,14 @@ class Decision(StrEnum):
     """A test on counts against those of a captured baseline."""
     TESTS = "tests"
     """The results of tests, which are given to the judge; the exporter knows none."""
+    ISSUES = "issues"
+    """What customers report, as alerts, trackers and sign-offs tell it; the exporter knows none."""
     ALERT = "alert"
     """Never: it only alerts."""
+
+
+MEASURED = frozenset({Decision.EXACT, Decision.COUNTS, Decision.INCREASE, Decision.ALERT})
+"""Decided on what the exporter measures."""
 
 
 class Limit(NamedTuple):
@@ -100,6 +106,11 @@ CRITERIA: dict[str, Criterion] = {
     "integration_tests": Criterion(
         *(Direction.ABOVE, Unit.FAILED, Decision.TESTS, 0),
         "see the report of the tests that failed, repair what they test, and run them all again",
+    ),
+    "customer_issues": Criterion(
+        *(Direction.ABOVE, Unit.ISSUES, Decision.ISSUES, 0),
+        "look after the issues that are named, and judge again once they are closed",
+        source=("issues.alerts", "issues.tracker", "issues.signoff"),
     ),
     "uuid_missing": Criterion(
         *(Direction.ABOVE, Unit.ROWS, Decision.EXACT, 0),
@@ -170,11 +181,11 @@ def passing_floor(settings: Settings, name: str) -> float:
 def max_age(settings: Settings, name: str) -> float:
     """Seconds after which a measured value decides nothing: the configuration's where it gives
     one, else a minute more than the measurement's own schedule lets a value grow old. Results of
-    tests have no schedule, and so no limit."""
+    tests and sign-offs have no schedule, and so no limit."""
     given: float | None = getattr(settings.criteria, name).max_age
     if given is not None:
         return given
-    if CRITERIA[name].decision is Decision.TESTS:
+    if CRITERIA[name].decision not in MEASURED:
         return math.inf
     exporter = settings.exporter
     schedule = {

@@ -11,6 +11,7 @@ import msgspec
 
 from phasegate.contract.baseline import Baseline
 from phasegate.contract.evidence import Evidence
+from phasegate.contract.issues import IssueAnswers
 from phasegate.contract.tests_passed import ResultFile
 
 
@@ -52,7 +53,8 @@ class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `identities` is what the judge itself knows of the targets, as evidence spells it: `database`
     where its server was asked, `cache` and `application` by their configured address. `tests` are
     the results that were given; None where none were asked for. `baseline` is what was captured
-    before; None where there is none, or none was asked for.
+    before; None where there is none, or none was asked for. `issues` is what the configured
+    sources know of customers' issues.
     """
 
     judged: float
@@ -60,6 +62,7 @@ class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identities: dict[str, str] = {}
     tests: tuple[ResultFile, ...] | None = None
     baseline: Baseline | None = None
+    issues: IssueAnswers = IssueAnswers()
     problems: tuple[Problem, ...] = ()
 
     def problem_of(self, source: str) -> Problem | None:

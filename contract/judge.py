@@ -17,6 +17,7 @@ from phasegate.contract.baseline import find_baseline_doubt
 from phasegate.contract.belief import Belief, Reason, believe, is_pinned
 from phasegate.contract.criteria import (
     CRITERIA,
+    MEASURED,
     Decision,
     expected_subjects,
     missing_source,
@@ -26,6 +27,7 @@ from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.evaluate import evaluate_exact
 from phasegate.contract.evidence import CACHE, DATABASE, Evidence
 from phasegate.contract.increase import evaluate_increase
+from phasegate.contract.issues import evaluate_issues
 from phasegate.contract.model import Judgement, Observation, Series, Verdict
 from phasegate.contract.proportions import evaluate_share, name_subject
 from phasegate.contract.rules import (
@@ -39,13 +41,13 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.tests_passed import evaluate_tests
 
 EXPORTER, JUNIT, BASELINE = "exporter", "junit", "baseline"
+ISSUE_SOURCES = ("alerts", "tracker", "signoff")
 LATENCY, HIT_RATE, HEALTH = "uuid_lookup_latency", "cache_hit_rate", "health"
 APPLICATION = "application"
 
 # What none of the sources gives yet, with the keys that will name its source.
 _UNMEASURED = {
     "audit_coverage": "audit.table and audit.watch",
-    "customer_issues": "a source of issues",
     "backup_restored": "a journal of a restored backup",
     "preflight": "a journal of the migration",
 }
@@ -76,6 +78,8 @@ def judge(criterion: str, dossier: Dossier, settings: Settings, options: Options
         return _undecided(criterion, reason, f"it needs {missing}", hopeless=True)
     if CRITERIA[criterion].decision is Decision.TESTS:
         return _judge_tests(criterion, dossier, settings, options)
+    if CRITERIA[criterion].decision is Decision.ISSUES:
+        return _judge_issues(criterion, dossier, settings, options)
     judges = _JUDGES.get(CRITERIA[criterion].decision)
     if judges is None:
         return _undecided(criterion, "it only alerts", "ask for another criterion", hopeless=True)
@@ -103,13 +107,18 @@ def missing_for(settings: Settings, criterion: str) -> str:
 
 def needs_exporter(criteria: Iterable[str]) -> bool:
     """Whether one of them is judged on what the exporter measures."""
-    return any(name in CRITERIA and not _is_of_tests(name) for name in criteria)
+    return any(name in CRITERIA and _is_measured(name) for name in criteria)
+
+
+def asks_for_issues(criteria: Iterable[str]) -> bool:
+    """Whether one of them is judged on what customers report."""
+    return any(name in CRITERIA and CRITERIA[name].decision is Decision.ISSUES for name in criteria)
 
 
 def needs_connection(criteria: Iterable[str], settings: Settings) -> bool:
     """Whether only the database itself can say which one its evidence must be of."""
     asked = any(
-        not missing_for(settings, name) and not _is_of_tests(name) and _subject_of(name) == DATABASE
+        not missing_for(settings, name) and _is_measured(name) and _subject_of(name) == DATABASE
         for name in criteria
     )
     return asked and not is_pinned(settings) and settings.database.configured
@@ -147,8 +156,24 @@ def _judge_tests(
     return replace(found, facts=found.facts | {"loosened": loosened})
 
 
-def _is_of_tests(criterion: str) -> bool:
-    return CRITERIA[criterion].decision is Decision.TESTS
+def _judge_issues(
+    criterion: str, dossier: Dossier, settings: Settings, options: Options
+) -> Judgement:
+    found = evaluate_issues(
+        criterion,
+        dossier.issues,
+        settings.issues,
+        [one.what for one in dossier.problems if one.source.partition(" ")[0] in ISSUE_SOURCES],
+        judged=dossier.judged,
+        since=options.values_since,
+        max_age=oldest(settings, options, criterion),
+    )
+    loosened = find_loosened(settings, options, criterion)
+    return replace(found, facts=found.facts | {"loosened": loosened})
+
+
+def _is_measured(criterion: str) -> bool:
+    return CRITERIA[criterion].decision in MEASURED
 
 
 def _subject_of(criterion: str) -> str:

@@ -22,6 +22,7 @@ class Unit(StrEnum):
     INDEXES = "indexes"
     CONSTRAINTS = "constraints"
     FAILED = "failed"
+    ISSUES = "issues"
     TIMES = "times the baseline"
     UP = "up"
     """1 for what answers as it should, 0 for what does not."""

@@ -20,6 +20,7 @@ from phasegate.contract.sections import ListOf, MapOf, Section, setting
 from phasegate.contract.settings_connection import Cache, Database
 from phasegate.contract.settings_criteria import Criteria
 from phasegate.contract.settings_http import HttpAccess
+from phasegate.contract.settings_issues import Issues, of_issues
 from phasegate.contract.settings_kinds import (
     COLUMN,
     COLUMN_OF_TABLE,
@@ -434,6 +435,11 @@ class Settings:
         "A Prometheus-compatible API as a source of evidence.",
         None,
         effect_later=True,
+    )
+    issues: Issues = setting(
+        Section(Issues, "alerts, tracker, signoff", of_issues),
+        "Where customers' issues would show.",
+        Issues,
     )
     criteria: Criteria = setting(
         Section(Criteria, "required, and overrides by criterion"),

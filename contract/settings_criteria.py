@@ -171,7 +171,7 @@ class Criteria:
     )
     audit_coverage: Criterion = _not_measured_yet("The audit log holds every change.")
     integration_tests: Criterion = setting(_PLAIN, "The integration tests pass.", Criterion)
-    customer_issues: Criterion = _not_measured_yet("No customer reports an issue.")
+    customer_issues: Criterion = setting(_PLAIN, "No customer reports an issue.", Criterion)
     uuid_missing: Criterion = setting(_PLAIN, "No row lacks its UUID.", Criterion)
     indexes_valid: Criterion = setting(_PLAIN, "No index is invalid.", Criterion)
     constraints_validated: Criterion = setting(_PLAIN, "No constraint is NOT VALID.", Criterion)

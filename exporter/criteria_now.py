@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from phasegate.contract import metrics
 from phasegate.contract.criteria import (
     CRITERIA,
+    MEASURED,
     Decision,
     Direction,
     missing_source,
@@ -82,7 +83,7 @@ class _Figures:
 
 def describe_criteria(settings: Settings, held: Held) -> list[Row]:
     """Every criterion that the exporter measures, in the order of the contract."""
-    measured = [name for name, entry in CRITERIA.items() if entry.decision is not Decision.TESTS]
+    measured = [name for name, entry in CRITERIA.items() if entry.decision in MEASURED]
     return [_describe(settings, held, name) for name in measured]
 
 

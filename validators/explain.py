@@ -12,6 +12,7 @@ from phasegate.contract.proportions import FAILING_ALPHA
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.rules import find_loosened, is_counted, make_rule, oldest, passing_share
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_issues import Issues
 from phasegate.contract.statistics import LEAST_TO_FAIL
 from phasegate.contract.units import format_duration
 
@@ -63,6 +64,8 @@ def _explain(name: str, settings: Settings, options: Options) -> Iterator[str]:
         yield f"evidence no older than {format_duration(age)}"
     if CRITERIA[name].decision is Decision.TESTS:
         yield "of the files of --junit; one test at least must have run"
+    if CRITERIA[name].decision is Decision.ISSUES:
+        yield from _explain_issues(settings.issues)
     if CRITERIA[name].decision is Decision.INCREASE:
         yield "against the file of --baseline, or baseline.json beside the configuration"
     if is_counted(name):
@@ -74,3 +77,16 @@ def _explain(name: str, settings: Settings, options: Options) -> Iterator[str]:
         yield f"dispersion measured from 20 blocks on, else assumed: {rule.assumed_dispersion:g}"
     for what in find_loosened(settings, options, name):
         yield f"loosened: {what}"
+
+
+def _explain_issues(issues: Issues) -> Iterator[str]:
+    for source in issues.alerts:
+        wanted = ", ".join(f"{label}=~{value}" for label, value in source.match.items())
+        yield f"no alert of {source.name} fires or is silenced that matches {wanted}"
+        yield f"alerting of {source.name} lives: {source.watchdog} fires"
+    for query in issues.tracker:
+        yield f"the query of {query.name} counts none by {query.path}"
+    if issues.signoff is not None:
+        yield f"every item of {issues.signoff.file} is checked, by whom and when, and not expired"
+        for item in issues.signoff.required:
+            yield f"it holds the item {item}"

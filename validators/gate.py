@@ -26,6 +26,11 @@ _JUDGED_BY = ("environment", "tables", "audit", "health", "application", "criter
 _JUDGED_BY_OF_EXPORTER = (
     *("probe_interval", "evidence_block", "exact_count_interval", "partition_max_age"),
 )
+# The address of a tracker's query is the question itself.
+_JUDGED_BY_OF_ISSUES = {
+    "alerts": ("name", "api", "match", "watchdog"),
+    "tracker": ("name", "url", "method", "body", "path"),
+}
 
 
 def assess(
@@ -61,6 +66,12 @@ def digest_settings(settings: Settings) -> str:
     chosen["identity"] = plain["database"]["identity"]
     chosen["targets"] = [*settings.database.replicas, settings.cache is not None]
     chosen["exporter"] = {name: plain["exporter"][name] for name in _JUDGED_BY_OF_EXPORTER}
+    issues = plain["issues"]
+    chosen["issues"] = {
+        kind: [{name: one[name] for name in names} for one in issues[kind]]
+        for kind, names in _JUDGED_BY_OF_ISSUES.items()
+    }
+    chosen["signed"] = issues["signoff"] and issues["signoff"]["required"]
     return digest(chosen)
 
 

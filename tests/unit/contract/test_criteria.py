@@ -33,6 +33,7 @@ application:
   metrics_url: "http://127.0.0.1:1/"
   requests: {metric: requests_total}
   errors: {metric: errors_total}
+issues: {signoff: {file: signoff.yaml}}
 criteria:
   indexes_valid: {max_age: 7s}
   cache_hit_rate: {warning: 0.95}
