@@ -278,6 +278,10 @@ def test_the_watchdog_has_the_name_that_is_configured_and_is_no_issue(
     alive = fired("Alive")
     assert judge(prometheus(server, alive, watchdog="Alive", match=match))[0] == 0
     assert judge(prometheus(server, alive, match=match))[0] == 1
+    # Its own rule could match, and is no rule that tells of an issue.
+    only = [rule("Alive", labels={})]
+    code, found = judge(prometheus(server, alive, rules=only, watchdog="Alive", match=match))
+    assert (code, "no alerting rule can match" in found["reason"]) == (3, True)
 
 
 def test_tenants_and_tokens_are_sent_and_kept_nowhere(
