@@ -18,7 +18,7 @@ import click
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from phasegate.contract.errors import SourceError
+from phasegate.contract.errors import ConfigError, SourceError
 from phasegate.contract.model import Verdict
 from phasegate.contract.settings import Settings
 from phasegate.validators.call import TESTS, Call, plan_call
@@ -80,7 +80,7 @@ class Judge:
 def make_application(judge: Judge, token_file: Path | None) -> web.Application:
     """The routes, behind the token where there is a file for one."""
     application = web.Application(
-        middlewares=[_tell_errors, token_middleware(token_file)], client_max_size=MOST_BYTES
+        middlewares=[tell_errors, token_middleware(token_file)], client_max_size=MOST_BYTES
     )
     for path in OPEN_PATHS:
         application.router.add_get(path, _healthy)
@@ -109,7 +109,8 @@ def token_middleware(token_file: Path | None) -> Any:
 
 
 @web.middleware
-async def _tell_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def tell_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever is raised, as an answer that passes nothing."""
     try:
         return await handler(request)
     except click.UsageError as error:
@@ -118,6 +119,10 @@ async def _tell_errors(request: web.Request, handler: Handler) -> web.StreamResp
         return _json(503, describe_refusal("too many questions are being looked into; ask again"))
     except web.HTTPException as error:
         return _json(error.status, describe_refusal(error.reason))
+    except ConfigError as error:
+        # Of what only its use shows, such as an expression of a tracker.
+        log.warning("the configuration cannot be used: %s", error)
+        return _json(503, describe_refusal(f"the configuration cannot be used: {error}"))
     except SourceError as error:
         log.warning("%s", error)
         return _json(503, describe_refusal("the token of this service cannot be read"))

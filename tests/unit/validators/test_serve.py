@@ -10,8 +10,11 @@ from typing import Any
 
 import click
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from phasegate import cli
+from phasegate.contract.errors import ConfigError, ConfigFault
 from phasegate.contract.listening import is_loopback, parse_listen_address
 from phasegate.contract.model import Verdict
 from phasegate.validators.call import Call
@@ -20,7 +23,7 @@ from phasegate.validators.gate import assess
 from phasegate.validators.serve import origins
 from phasegate.validators.serve.access import read_token, shows_token
 from phasegate.validators.serve.answers import describe, describe_refusal, describe_unbegun
-from phasegate.validators.serve.application import Judge
+from phasegate.validators.serve.application import Judge, tell_errors
 from phasegate.validators.serve.looks import MOST, Looks, TooManyAsk
 from phasegate.validators.serve.origins import IDLE_SECONDS, Origins
 from phasegate.validators.serve.questions import BEFORE, DURING, read_hook, read_query
@@ -52,6 +55,20 @@ def test_every_question_is_judged_by_the_rule_for_many_looks(tmp_path: Path) -> 
     asyncio.run(ask_all())
     assert len(asked) == 8
     assert all(call.options.anytime and call.options.since > 0 for call in asked)
+
+
+async def test_a_configuration_that_only_its_use_shows_to_be_wrong_is_told() -> None:
+    fault = ConfigFault("f", 0, 0, "issues.tracker[0].path", "found", "a JMESPath expression")
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        raise ConfigError((fault,))
+
+    answer = await tell_errors(make_mocked_request("GET", "/"), refuse)
+    assert answer.status == 503
+    assert isinstance(answer, web.Response)
+    told = json.loads(answer.text or "")
+    assert (told["verdict"], told["passed"]) == ("error", False)
+    assert "issues.tracker[0].path" in str(told)
 
 
 def test_files_of_test_results_go_only_to_questions_that_judge_them(tmp_path: Path) -> None:
