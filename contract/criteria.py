@@ -32,6 +32,8 @@ class Decision(StrEnum):
     """A measured value against the limit."""
     COUNTS = "counts"
     """A test on counts, with a stated confidence; a single figure decides nothing."""
+    COVERAGE = "coverage"
+    """The catalog's triggers, which counts and proofs can support."""
     INCREASE = "increase"
     """A test on counts against those of a captured baseline."""
     TESTS = "tests"
@@ -64,7 +66,8 @@ class Criterion(msgspec.Struct, frozen=True):
     """Exactly at `warning`, in `unit`, still passes; the guide's own figures where it gives them.
 
     Without `critical` there is one state that passes, and no setting for it. `source` names the
-    settings of which one must be there for anything to be measured; empty: always measured.
+    settings of which one must be there for anything to be measured (both of `… and …`); empty:
+    always measured.
     `floor` is of what must not increase: a share below it passes whatever the baseline.
     """
 
@@ -102,6 +105,11 @@ CRITERIA: dict[str, Criterion] = {
         "see what the application logs of its errors, and whether they began with the change",
         source=("application.errors",),
         floor=0.001,
+    ),
+    "audit_coverage": Criterion(
+        *(Direction.ABOVE, Unit.GAPS, Decision.COVERAGE, 0),
+        "let an AFTER trigger that is enabled ALWAYS call the audit function for every change",
+        source=("audit.table and audit.watch",),
     ),
     "integration_tests": Criterion(
         *(Direction.ABOVE, Unit.FAILED, Decision.TESTS, 0),
@@ -220,8 +228,12 @@ def missing_source(settings: Settings, name: str) -> str:
     )
 
 
-def _is_set(settings: Settings, key: str) -> bool:
+def _is_set(settings: Settings, keys: str) -> bool:
+    return all(_value(settings, key) for key in keys.split(" and "))
+
+
+def _value(settings: Settings, key: str) -> object:
     found: object = settings
     for step in key.split("."):
         found = getattr(found, step, None)
-    return bool(found)
+    return found

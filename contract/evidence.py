@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from phasegate.contract.audit_facts import AuditFacts
 from phasegate.contract.model import Observation, Series
 
 EVIDENCE_VERSION = 1
@@ -28,13 +29,14 @@ class TargetState(msgspec.Struct, frozen=True):
     epoch: str
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """The whole answer. Times are Unix seconds.
 
     `started` is the exporter's start, `since` what was asked for (0: everything kept). Before
     `complete_since` blocks may have been dropped, being too old or too many; since then a gap
     between blocks is a time in which nobody measured.
     `settings_hash` is of all settings; each block has the hash of what its own criterion needs.
+    `audit` is None where nothing is watched, or nothing was seen yet; an absent key says the same.
     """
 
     version: int
@@ -49,3 +51,4 @@ class Evidence(msgspec.Struct, frozen=True):
     targets: tuple[TargetState, ...]
     series: tuple[Series, ...]
     observations: tuple[Observation, ...]
+    audit: AuditFacts | None = None

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from phasegate.contract import belief
 from phasegate.contract.baseline import find_baseline_doubt
 from phasegate.contract.belief import Belief, Reason, believe, is_pinned
+from phasegate.contract.coverage import AUDIT_COVERAGE, Window, evaluate_coverage
 from phasegate.contract.criteria import (
     CRITERIA,
     MEASURED,
@@ -47,7 +48,6 @@ APPLICATION = "application"
 
 # What none of the sources gives yet, with the keys that will name its source.
 _UNMEASURED = {
-    "audit_coverage": "audit.table and audit.watch",
     "backup_restored": "a journal of a restored backup",
     "preflight": "a journal of the migration",
 }
@@ -95,7 +95,8 @@ def judge(criterion: str, dossier: Dossier, settings: Settings, options: Options
     if problem and found.verdict is Verdict.INCONCLUSIVE:
         found = replace(found, verdict=Verdict.ERROR, reason=problem.what, remedy=belief.PIN)
     loosened = find_loosened(settings, options, criterion)
-    return replace(found, facts=found.facts | {"loosened": loosened, "notes": believed.notes})
+    notes = (*believed.notes, *found.facts.get("notes", ()))
+    return replace(found, facts=found.facts | {"loosened": loosened, "notes": notes})
 
 
 def missing_for(settings: Settings, criterion: str) -> str:
@@ -290,6 +291,19 @@ def _judge_exact(criterion: str, case: _Case) -> Judgement:
     return replace(judged, verdict=verdict, reason=reason, remedy=_LOOK)
 
 
+def _judge_coverage(_: str, case: _Case) -> Judgement:
+    facts, options = case.evidence.audit, case.options
+    # What of the database is not believed cannot fail it either: it is of another one.
+    if facts is not None and facts.identity != case.believed.identities.get(DATABASE):
+        doubt = case.believed.doubts.get(DATABASE)
+        reason = "it is of another server than the rest" if doubt is None else doubt.what
+        return _undecided(AUDIT_COVERAGE, reason, _LOOK)
+    window = Window(
+        options.since, options.values_since, oldest(case.settings, options, AUDIT_COVERAGE)
+    )
+    return evaluate_coverage(case.settings, facts, case.dossier.judged, window, {})
+
+
 def _counts(one: Observation, believed: Belief, options: Options) -> bool:
     """Whether a measured value is evidence: of a believed target, and true since the origin.
 
@@ -306,6 +320,7 @@ def _counts(one: Observation, believed: Belief, options: Options) -> bool:
 
 _JUDGES: dict[Decision, Callable[[str, _Case], Judgement]] = {
     Decision.COUNTS: _judge_counts,
+    Decision.COVERAGE: _judge_coverage,
     Decision.EXACT: _judge_exact,
     Decision.INCREASE: _judge_increase,
 }

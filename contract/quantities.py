@@ -21,6 +21,7 @@ class Unit(StrEnum):
     ROWS_AN_HOUR = "rows an hour"
     INDEXES = "indexes"
     CONSTRAINTS = "constraints"
+    GAPS = "gaps"
     FAILED = "failed"
     ISSUES = "issues"
     TIMES = "times the baseline"

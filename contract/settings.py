@@ -26,6 +26,7 @@ from phasegate.contract.settings_kinds import (
     COLUMN_OF_TABLE,
     COMMAND,
     DATABASE_URL,
+    FUNCTION,
     METRIC_NAME,
     NAME,
     RETENTION,
@@ -161,10 +162,21 @@ class Watch:
 
     table: TableName = setting(TABLE, "Schema and table.", example="public.users")
     writer: str = setting(
-        Choice(("trigger", "application")),
-        "Who writes the audit rows.",
-        "trigger",
-        effect_later=True,
+        Choice(("trigger", "application")), "Who writes the audit rows.", "trigger"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFunction:
+    """The function that the triggers of the watched tables call."""
+
+    name: TableName = setting(FUNCTION, "Schema and function.", example="public.audit_row_change")
+    sha256: str | None = setting(
+        Text("64 small hexadecimal digits", r"[0-9a-f]{64}"),
+        "SHA-256 of its definition (`pg_get_functiondef`), which a verdict states; absent: it must "
+        "stay as the exporter saw it first.",
+        None,
+        example='"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"',
     )
 
 
@@ -198,6 +210,13 @@ class Audit:
         None,
         example="24 months",
         effect_later=True,
+    )
+    function: AuditFunction | None = setting(
+        Section(AuditFunction, "name, sha256"),
+        "Whose triggers audit; absent: any function whose source inserts into the audit table by "
+        "name.",
+        None,
+        example="{name: public.audit_row_change}",
     )
     watch: tuple[Watch, ...] = setting(
         ListOf(Section(Watch, "table, writer"), "watched tables"),

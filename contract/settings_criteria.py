@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from phasegate.contract.sections import ListOf, Section, setting, without_effect_yet
 from phasegate.contract.settings_rules import of_limits
-from phasegate.contract.shapes import Choice, Duration, Number, Shape, Size
+from phasegate.contract.shapes import Choice, Duration, Number, Shape, Size, Switch
 
 SUCCESS_CRITERIA = (
     "health",
@@ -114,6 +114,18 @@ class ErrorRate(CountedCriterion):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditCoverage(Criterion):
+    """Whether every change leaves a row in the audit log."""
+
+    catalog_alone: bool = setting(
+        Switch(),
+        "Whether triggers that stand as they should pass by themselves; `false`: counts of a "
+        "window without a roll-back, or a proof, must support them.",
+        True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditGrowth(Criterion):
     """New audit rows in an hour; alert only."""
 
@@ -169,7 +181,11 @@ class Criteria:
         "No more errors than before.",
         ErrorRate,
     )
-    audit_coverage: Criterion = _not_measured_yet("The audit log holds every change.")
+    audit_coverage: AuditCoverage = setting(
+        Section(AuditCoverage, "max_age, catalog_alone"),
+        "The audit log holds every change.",
+        AuditCoverage,
+    )
     integration_tests: Criterion = setting(_PLAIN, "The integration tests pass.", Criterion)
     customer_issues: Criterion = setting(_PLAIN, "No customer reports an issue.", Criterion)
     uuid_missing: Criterion = setting(_PLAIN, "No row lacks its UUID.", Criterion)

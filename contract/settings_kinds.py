@@ -48,6 +48,7 @@ NAME = Text(
 WORD = Text("a word of small letters, digits and underscores", r"[a-z][a-z0-9_]{0,62}")
 METRIC_NAME = Text("the name of a metric", r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
 TABLE = Converted("schema.table, as the catalog spells them", convert=parse_table)
+FUNCTION = Converted("schema.function, as the catalog spells them", convert=parse_table)
 COLUMN = Converted("the name of a column, as the catalog spells it", convert=parse_identifier)
 COLUMN_OF_TABLE = Converted("table.column or schema.table.column", convert=parse_column)
 COMMAND = _Argv(

@@ -229,6 +229,24 @@ class Choice(Shape):
 
 
 @dataclass(frozen=True)
+class Switch(Shape):
+    """On or off."""
+
+    expected: str = "true or false"
+
+    def read(self, node: Node, reader: Reader) -> Any:
+        if isinstance(node, Scalar):
+            if node.kind == "boolean":
+                return node.truth
+            if node.variables and node.text in ("true", "false"):
+                return node.text == "true"
+        return self.refuse(node, reader)
+
+    def json_schema(self) -> dict[str, Any]:
+        return with_variable({"type": "boolean"})
+
+
+@dataclass(frozen=True)
 class Number(Shape):
     """A finite number between `least` and `most`, whole where `whole`."""
 

@@ -37,7 +37,7 @@ from phasegate.exporter.runner import Status
 WINDOW_SECONDS = 600.0
 WINDOW = "in the last 10 minutes"
 EVENTS_COLLECTOR = "audit/events"
-_JUDGED = (Decision.EXACT, Decision.COUNTS)
+_JUDGED = (Decision.EXACT, Decision.COUNTS, Decision.COVERAGE)
 
 
 @dataclass(frozen=True)

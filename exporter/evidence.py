@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from phasegate.contract.audit_facts import AuditFacts
+from phasegate.contract.evidence import DATABASE
 from phasegate.contract.model import Block, Observation, Series
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
@@ -137,6 +139,7 @@ class EvidenceStore:
         self._growing: dict[_Key, _Growing] = {}
         self._counted_at: dict[tuple[str, str, str], float] = {}
         self._observed: dict[tuple[str, str], _Observed] = {}
+        self._audit: AuditFacts | None = None
         self._hashes: dict[tuple[str, str, str], str] = {}
         self._blocks = 0
 
@@ -151,6 +154,7 @@ class EvidenceStore:
         self._retention = settings.exporter.evidence_retention
         self._hashes.clear()
         self._observed.clear()
+        self._audit = None
 
     def probe(self, target: Target, labels: tuple[str, str, str], event: Mapping[str, Any]) -> None:
         """Take one event of the latency probe; `labels` are query_type, schema and table.
@@ -208,6 +212,17 @@ class EvidenceStore:
     ) -> None:
         """Replace what this collector last measured for this criterion by a complete new set."""
         self._observed[criterion, collector] = _Observed(identity, tuple(observations))
+
+    def observe_audit(self, facts: AuditFacts) -> None:
+        """Replace what was last seen of the audit log's triggers."""
+        self._audit = facts
+
+    def audit(self, since: float, targets: Mapping[str, Target]) -> AuditFacts | None:
+        """What was seen of them at `since` or later, of the server that the database is."""
+        facts = self._audit
+        if facts is None or not facts.time >= since:
+            return None
+        return facts if facts.identity == _identity(targets, DATABASE) else None
 
     def series(self, since: float, now: float | None = None) -> tuple[Series, ...]:
         """Every series with the blocks that start at `since` or later, oldest first."""

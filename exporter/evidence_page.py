@@ -11,6 +11,7 @@ The answer is `contract.evidence.Evidence`, described for readers in docs/refere
     series[].blocks[]               start, end, epoch, identity, settings_hash, total and the
                                     counts good, buckets, failed, skipped; open while it grows
     observations[]                  criterion, target, subject, value, time, detail
+    audit                           triggers, functions and counters of the audit log's tables
 
 Counts that are 0 are left out. `since` selects blocks that start, and values that were measured,
 at that time or later; without it all that is kept is answered. A query that cannot be read is
@@ -80,6 +81,7 @@ def make_evidence(exporter: Exporter, since: float, now: float) -> Evidence:
         ),
         series=series,
         observations=store.observations(since, exporter.targets),
+        audit=store.audit(since, exporter.targets),
     )
 
 

@@ -25,6 +25,13 @@ AUDIT_RECONCILE_AGE = gauge(
     "seconds",
     "Time since the last count that settled every changed partition began",
 )
+AUDIT_COVERAGE_GAPS = gauge(
+    "coverage",
+    "phasegate_audit_coverage_gaps",
+    "schema table",
+    "",
+    "Gaps in the triggers that audit the table, its partitions and children; 0 is covered",
+)
 AUDIT_EVENTS = gauge(
     "audit", "phasegate_audit_events", "category", "", "Audit events of the last hour by category"
 )

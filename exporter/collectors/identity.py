@@ -13,6 +13,10 @@ from phasegate.exporter.targets import Identity, Target
 from phasegate.exporter.wiring import Wiring
 
 QUERIES = load_queries("identity")
+COLUMNS = (
+    *("system_identifier", "timeline", "database", "in_recovery", "version", "version_text"),
+    *("read_only", "track_counts", "epoch"),
+)
 
 
 class DatabaseIdentity(Collector):
@@ -46,6 +50,11 @@ class DatabaseIdentity(Collector):
 
     def kept(self) -> Sequence[Sample]:
         return [metrics.UP(float(self._subject.up), self._subject.name)]
+
+
+def identity_of_row(row: Sequence[Any]) -> Identity:
+    """The same from a row without names, as a question among others gives it."""
+    return database_identity(dict(zip(COLUMNS, row, strict=True)))
 
 
 def database_identity(row: dict[str, Any]) -> Identity:
