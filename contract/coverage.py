@@ -25,7 +25,7 @@ from phasegate.contract.evaluate import WAIT, list_first
 from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.names import TableName
-from phasegate.contract.settings import Audit, Settings, Watch
+from phasegate.contract.settings import Audit, Settings
 from phasegate.contract.times import format_time
 from phasegate.contract.units import format_duration
 
@@ -98,7 +98,8 @@ def evaluate_coverage(
         reason = f"the triggers stand, and nothing supports them; {told}"
         verdict, parts = Verdict.INCONCLUSIVE, [Gap(reason, f"judge again, or {PROVE}")]
     else:
-        reason = f"{relations} relations of {len(audit.watch)} watched tables covered; {told}"
+        names = list_first([str(watch.table) for watch in audit.watch])
+        reason = f"covered: {names} (relations: {relations}); {told}"
         verdict, parts = Verdict.PASSED, [Gap(reason, "")]
     facts_told = {
         "subjects": relations,
@@ -108,6 +109,8 @@ def evaluate_coverage(
         "notes": (*found.notes, told, *proved),
     }
     measured = None if found.doubts and not found.gaps else float(len(found.gaps))
+    if verdict is Verdict.INCONCLUSIVE and all(one.remedy == PROVE for one in parts):
+        facts_told["hopeless"] = True  # what nobody proves now, no wait will
     reasons, remedies = (list(dict.fromkeys(texts)) for texts in zip(*parts, strict=True))
     return Judgement(
         *(AUDIT_COVERAGE, verdict, list_first(reasons), list_first(remedies)),
@@ -117,7 +120,7 @@ def evaluate_coverage(
 
 def _doubt(audit: Audit | None, facts: AuditFacts | None, now: float, window: Window) -> str:
     """Why the facts as a whole decide nothing; empty where they can be looked at."""
-    if facts is None or audit is None:
+    if facts is None or audit is None or not audit.watch:
         return "nothing was measured"
     times = [facts.time, *(one.time for one in facts.readings)]
     times += [moment for one in facts.functions for moment in (one.first_seen, one.changed)]
@@ -136,36 +139,34 @@ def _doubt(audit: Audit | None, facts: AuditFacts | None, now: float, window: Wi
 
 
 def _look(audit: Audit, facts: AuditFacts, proofs: Mapping[TableName, Proof]) -> _Found:
-    found = _Found(find_log_gaps(facts), [], [])
+    found = _Found(find_log_gaps(facts), [], _unpinned(audit, facts))
     for watch in audit.watch:
         proof = proofs.get(watch.table)
         if proof is not None and not proof.proved:
             remedy = f"see why this change of {watch.table} left no row in {audit.table}"
             found.gaps.append(Gap(proof.what, remedy))
-        if watch.writer == "trigger":
-            _look_at_triggers(audit, facts, watch, found)
+        tables = [one for one in facts.watched if (one.schema, one.table) == watch.table]
+        if len(tables) != 1 or not _is_whole(tables[0]):
+            doubt = {0: "not measured", 1: "measured in part"}.get(len(tables), "measured twice")
+            found.doubts.append(Gap(f"{watch.table}: {doubt}", WAIT))
+        elif watch.writer == "trigger" or not tables[0].relations:
+            found.gaps.extend(find_gaps(audit, facts, tables[0]))
         elif proof is None:
             what = f"{watch.table}: written by the application, of which no trigger tells"
             found.doubts.append(Gap(what, PROVE))
-    unpinned = audit.function is None or audit.function.sha256 is None
-    called = {t.function for w in facts.watched for r in w.relations for t in r.triggers}
-    for function in facts.functions:
-        if unpinned and function.name in called and is_audit_function(audit, function):
-            seen = format_time(function.first_seen)
-            found.notes.append(
-                f"the body of {function.name} is compared only with that of {seen}; pin it: "
-                f"audit.function: {pin(function)}"
-            )
     return found
 
 
-def _look_at_triggers(audit: Audit, facts: AuditFacts, watch: Watch, found: _Found) -> None:
-    tables = [one for one in facts.watched if (one.schema, one.table) == watch.table]
-    if len(tables) == 1 and _is_whole(tables[0]):
-        found.gaps.extend(find_gaps(audit, facts, tables[0]))
-        return
-    doubt = {0: "not measured", 1: "measured in part"}.get(len(tables), "measured twice")
-    found.doubts.append(Gap(f"{watch.table}: {doubt}", WAIT))
+def _unpinned(audit: Audit, facts: AuditFacts) -> list[str]:
+    """Of which audit functions the body is only known to be that of an earlier look."""
+    if audit.function is not None and audit.function.sha256 is not None:
+        return []
+    return [
+        f"the body of {one.name} is compared only with that of {format_time(one.first_seen)}; "
+        f"pin it: audit.function: {pin(one)}"
+        for one in facts.functions
+        if is_audit_function(audit, one)
+    ]
 
 
 def _is_whole(table: WatchedTable) -> bool:

@@ -44,7 +44,7 @@ class Decision(StrEnum):
     """Never: it only alerts."""
 
 
-MEASURED = frozenset({Decision.EXACT, Decision.COUNTS, Decision.INCREASE, Decision.ALERT})
+MEASURED = frozenset(Decision) - {Decision.TESTS, Decision.ISSUES}
 """Decided on what the exporter measures."""
 
 

@@ -52,9 +52,12 @@ functions AS MATERIALIZED (
         p.proname::text AS function,
         quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS name,
         encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex') AS sha256,
-        -- What is in comments inserts nothing.
+        -- What is in comments inserts nothing; what looks like one in quotes is none.
         regexp_replace(
-            regexp_replace(p.prosrc, '/\*.*?\*/', ' ', 'g'), '--[^\n]*', ' ', 'g'
+            p.prosrc,
+            '("([^"]|"")*"|''([^'']|'''')*'')|--[^\n]*|/\*[^*]*\*+([^/*][^*]*\*+)*/',
+            '\1 ',
+            'g'
         ) ~ %(inserts)s AS inserts
     FROM (SELECT DISTINCT g.tgfoid FROM triggers AS g) AS called
     JOIN pg_proc AS p ON p.oid = called.tgfoid

@@ -98,7 +98,7 @@ async def test_the_triggers_of_the_demo_cover_everything(start_exporter: StartEx
     exporter = await start_exporter(TABLES, CONFIG)
     judged, gaps = await look(exporter)
     assert (judged.verdict, gaps) == (Verdict.PASSED, 0), judged
-    assert judged.reason.startswith("1 relations of 1 watched tables covered")
+    assert judged.reason.startswith("covered: public.users (relations: 1)")
     [pinning] = [note for note in judged.facts["notes"] if "pin it" in note]
     assert f"audit.function: {{name: '{FUNCTION}', sha256: " in pinning
 
@@ -185,7 +185,7 @@ async def test_each_partition_is_looked_at(
     exporter = await start_exporter(TABLES + PARTITIONED, OF_EVENTS)
     judged, gaps = await look(exporter)
     assert (judged.verdict, gaps) == (Verdict.PASSED, 0), judged
-    assert judged.reason.startswith("3 relations of 1 watched tables")
+    assert judged.reason.startswith("covered: public.events (relations: 3)")
     for sql, told in (
         ("DROP TRIGGER audit_truncate ON events_2", "public.events_2: TRUNCATE not audited"),
         (
@@ -254,6 +254,50 @@ async def test_a_function_of_another_schema_or_a_table_that_is_not_there(
     assert judged.reason == "public.users: there is no such table"
     database.execute("ALTER TABLE audit_logs RENAME TO logs")
     assert "there is no such audit log" in (await look(exporter))[0].reason
+
+
+async def test_hostile_names_are_only_names(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    name = '"Odd ""schema"" {0} %s; --"'
+    exporter = await start_exporter(
+        TABLES.partition("CREATE FUNCTION")[0]
+        + f"""
+        CREATE SCHEMA {name};
+        CREATE TABLE {name}."Log.(s)" (id int);
+        CREATE TABLE {name}."log.(s)" (id int);
+        CREATE TABLE {name}."se'lect" (id int);
+        CREATE FUNCTION {name}."au dit"() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT /* first */ INTO {name}."log.(s)" VALUES (1);
+            RETURN NULL;
+        END $$;
+        """,
+        f"""audit: {{table: '{name}."Log.(s)"', watch: [{{table: '{name}."se''lect"'}}]}}\n""",
+    )
+    judged, _ = await look(exporter)
+    assert "calls a function that inserts into" in judged.reason
+    database.execute(
+        f"""CREATE TRIGGER "it's" AFTER INSERT OR UPDATE OR DELETE ON {name}."se'lect"
+        FOR EACH ROW EXECUTE FUNCTION {name}."au dit"();
+        ALTER TABLE {name}."se'lect" DISABLE TRIGGER "it's";
+        """
+    )
+    judged, _ = await look(exporter)
+    assert "calls a function that inserts into" in judged.reason
+    database.execute(
+        f"""CREATE OR REPLACE FUNCTION {name}."au dit"() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            insert /* first */ into {name}."Log.(s)" VALUES (1);
+            RETURN NULL;
+        END $$;
+        """
+    )
+    judged, _ = await look(exporter)
+    assert f"""{name}."se'lect": INSERT, UPDATE, DELETE not audited: the trigger "it's" is""" in (
+        judged.reason
+    )
+    await check_remedy(exporter, database, judged)
 
 
 async def test_a_replica_session_and_truncate_are_in_the_log(

@@ -54,7 +54,7 @@ def test_each_criterion_has_its_verdict_its_limit_and_its_remedy() -> None:
         Observation("health", "", name, value, NOW) for name, value in (("database", 1), ("api", 0))
     )
     page = render(observations=[up, down])
-    assert "1 failed, 7 inconclusive, 0 passed" in page
+    assert "1 failed, 8 inconclusive, 0 passed" in page
     assert '<span class="bad">failed</span>' in page
     assert "api: down; limit up" in page
     assert "restore what does not answer" in page
