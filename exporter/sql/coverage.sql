@@ -4,7 +4,7 @@
 -- name: triggers
 -- rights: none beyond CONNECT
 -- locks: none on user tables
--- cost: 1 ms; 60 ms for 1,000 partitions with two triggers each
+-- cost: 6 ms; 55 ms for 1,000 partitions with two triggers each
 WITH RECURSIVE tree (schema, name, oid) AS (
     SELECT asked.schema, asked.name, c.oid
     FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)
@@ -93,7 +93,7 @@ ORDER BY t.schema, t.name, r.name, g.tgname;
 -- name: counts
 -- rights: none beyond CONNECT
 -- locks: none on user tables
--- cost: 1 ms; 8 ms for 3,000 partitions
+-- cost: 1 ms; 6 ms for 1,000 partitions
 WITH RECURSIVE tree (oid, logs) AS (
     SELECT c.oid, (n.nspname, c.relname) = (%(schema)s, %(table)s)
     FROM unnest(

@@ -15,7 +15,9 @@ from phasegate.contract import metrics
 from phasegate.contract.audit_facts import AuditFacts
 from phasegate.contract.coverage import Window, evaluate_coverage
 from phasegate.contract.model import Judgement, Verdict
+from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
+from phasegate.exporter.storage import Storage
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import value_of
 from tests.integration.exporter.conftest import StartExporter
@@ -239,6 +241,31 @@ async def test_a_body_that_is_altered_is_a_gap_until_it_is_pinned(
     judged, _ = await look(exporter)
     assert judged.verdict is Verdict.FAILED
     assert "not that of audit.function.sha256" in judged.reason
+
+
+async def test_the_first_body_is_remembered_over_a_restart(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute(TABLES)
+    file = tmp_path / "phasegate.yaml"
+    file.write_text(CONFIG, encoding="utf-8")
+
+    async def look_once() -> Judgement:
+        with Storage(tmp_path / "state") as storage:
+            environ = {"DATABASE_URL": database.conninfo()}
+            exporter = Exporter(lambda: load_settings(file, environ), storage=storage)
+            await exporter.start()
+            try:
+                return (await look(exporter))[0]
+            finally:
+                await exporter.stop()
+
+    assert (await look_once()).verdict is Verdict.PASSED
+    database.execute(f"ALTER FUNCTION {FUNCTION}() SECURITY INVOKER")
+    for _ in range(2):
+        assert "its body was altered" in (await look_once()).reason
+    database.execute(f"ALTER FUNCTION {FUNCTION}() SECURITY DEFINER")
+    assert (await look_once()).verdict is Verdict.PASSED
 
 
 async def test_a_function_of_another_schema_or_a_table_that_is_not_there(

@@ -218,7 +218,7 @@ def test_a_named_function_and_a_pinned_body(tmp_path: Path) -> None:
 
 
 def test_of_what_the_application_writes_only_a_proof_tells(tmp_path: Path) -> None:
-    by_application = {"watch": ", writer: application"}
+    by_application: dict[str, Any] = {"watch": ", writer: application"}
     without = make_facts(replace(RELATION, triggers=()))
     found = assess(tmp_path, without, **by_application)
     assert (found.verdict, found.measured, found.facts["hopeless"]) == (INCONCLUSIVE, None, True)
@@ -236,7 +236,7 @@ def test_of_what_the_application_writes_only_a_proof_tells(tmp_path: Path) -> No
 def test_where_the_catalog_alone_may_not_pass_counts_or_a_proof_must_support_it(
     tmp_path: Path,
 ) -> None:
-    strict = {"criteria": "criteria: {audit_coverage: {catalog_alone: false}}"}
+    strict: dict[str, Any] = {"criteria": "criteria: {audit_coverage: {catalog_alone: false}}"}
     assert assess(tmp_path, make_facts(), **strict).verdict is PASSED
     quiet = make_facts(readings=())
     assert assess(tmp_path, quiet).verdict is PASSED
