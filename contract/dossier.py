@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from phasegate.contract.audit_proofs import AuditProofs
 from phasegate.contract.baseline import Baseline
 from phasegate.contract.evidence import Evidence
 from phasegate.contract.issues import IssueAnswers
@@ -54,7 +55,8 @@ class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     where its server was asked, `cache` and `application` by their configured address. `tests` are
     the results that were given; None where none were asked for. `baseline` is what was captured
     before; None where there is none, or none was asked for. `issues` is what the configured
-    sources know of customers' issues.
+    sources know of customers' issues. `proofs` are what was tried on the audit log itself; None
+    where nothing was to be tried.
     """
 
     judged: float
@@ -63,6 +65,7 @@ class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tests: tuple[ResultFile, ...] | None = None
     baseline: Baseline | None = None
     issues: IssueAnswers = IssueAnswers()
+    proofs: AuditProofs | None = None
     problems: tuple[Problem, ...] = ()
 
     def problem_of(self, source: str) -> Problem | None:

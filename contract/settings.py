@@ -164,6 +164,13 @@ class Watch:
     writer: str = setting(
         Choice(("trigger", "application")), "Who writes the audit rows.", "trigger"
     )
+    canary: Mapping[str, str | int | float | bool | None] = setting(
+        MapOf(JsonScalar(), "key columns and their values", Text("the name of a column")),
+        "One row, by its key, that `validate` updates in a transaction that is rolled back, to see "
+        "whether the trigger writes its audit row; absent: nothing is tried.",
+        dict,
+        example="{id: 1}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +226,7 @@ class Audit:
         example="{name: public.audit_row_change}",
     )
     watch: tuple[Watch, ...] = setting(
-        ListOf(Section(Watch, "table, writer"), "watched tables"),
+        ListOf(Section(Watch, "table, writer, canary", rules.of_watch), "watched tables"),
         "Tables whose changes the audit log must hold.",
         (),
         example="[{table: public.users, writer: trigger}]",

@@ -123,6 +123,13 @@ class AuditCoverage(Criterion):
         "window without a roll-back, or a proof, must support them.",
         True,
     )
+    decoding: float | None = setting(
+        Duration(1, 3_600),
+        "How long `validate` watches committed changes by logical decoding, to find each one's "
+        "audit row; absent: it does not.",
+        None,
+        example="30s",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +189,7 @@ class Criteria:
         ErrorRate,
     )
     audit_coverage: AuditCoverage = setting(
-        Section(AuditCoverage, "max_age, catalog_alone"),
+        Section(AuditCoverage, "max_age, catalog_alone, decoding"),
         "The audit log holds every change.",
         AuditCoverage,
     )

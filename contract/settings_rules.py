@@ -120,6 +120,17 @@ def _watch(values: Values) -> Iterator[Contradiction]:
         seen[watch.table] = index
 
 
+def _canary(values: Values) -> Iterator[Contradiction]:
+    canary = values.get("canary", {})
+    if canary and values.get("writer", "trigger") != "trigger":
+        found = f"a canary where the {values['writer']} writes the audit rows"
+        hint = "criteria.audit_coverage.decoding watches what the application writes"
+        yield Contradiction(("canary",), found, "writer: trigger beside it", hint)
+    for column, value in canary.items():
+        if value is None:
+            yield Contradiction(("canary", column), "nothing", "the value of one row's key")
+
+
 def _unique(section: str, *names: str) -> Rule:
     def rule(values: Values) -> Iterator[Contradiction]:
         seen = set()
@@ -223,6 +234,7 @@ of_exporter: tuple[Rule, ...] = (
 )
 of_lookup: tuple[Rule, ...] = (_placeholder,)
 of_audit: tuple[Rule, ...] = (_watch,)
+of_watch: tuple[Rule, ...] = (_canary,)
 of_hook: tuple[Rule, ...] = (_exactly_one("command", "url"),)
 of_settings: tuple[Rule, ...] = (
     _somewhere,

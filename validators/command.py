@@ -178,11 +178,14 @@ def _describe(flags: Flags, settings: Settings, *, listing: bool) -> str:
     return render_explanation(call.criteria, settings, call.options)
 
 
-def _look(call: Call, settings: Settings, source: str, flags: Flags) -> tuple[Dossier, Report]:
+def _look(
+    call: Call, settings: Settings, source: str, flags: Flags, earlier: Dossier | None = None
+) -> tuple[Dossier, Report]:
     from phasegate.validators.sources import Request, gather  # noqa: PLC0415
 
     request = Request(
-        settings, call.criteria, call.fetched_since, source, flags.junit, flags.baseline
+        *(settings, call.criteria, call.fetched_since, source, flags.junit, flags.baseline),
+        earlier=earlier,
     )
     dossier = gather(request, time.time)
     return dossier, assess(call.criteria, dossier, settings, call.options)
@@ -205,7 +208,15 @@ def _keep(
 def _wait(look: partial[tuple[Dossier, Report]], seconds: float) -> tuple[Dossier, Report]:
     from phasegate.validators.wait import wait_for_decision  # noqa: PLC0415
 
-    return wait_for_decision(look, seconds)
+    earlier: Dossier | None = None
+
+    def look_again() -> tuple[Dossier, Report]:
+        nonlocal earlier
+        found = look(earlier=earlier)
+        earlier = found[0]
+        return found
+
+    return wait_for_decision(look_again, seconds)
 
 
 def _replay(flags: Flags, settings: Settings, path: Path) -> tuple[Call, Dossier]:

@@ -23,7 +23,8 @@ class Request(NamedTuple):
     """What is asked for: evidence since a Unix time for these criteria.
 
     `measurer` is the one source that gives counts and measured values: `exporter`. `junit` are the
-    globs of the files with results of tests, `baseline` the file that was named for one.
+    globs of the files with results of tests, `baseline` the file that was named for one. `earlier`
+    is what an earlier look of the same call found: what is tried on a server is tried once a call.
     """
 
     settings: Settings
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     measurer: str
     junit: tuple[str, ...] = ()
     baseline: Path | None = None
+    earlier: Dossier | None = None
 
 
 class Source(Protocol):

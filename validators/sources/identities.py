@@ -19,9 +19,14 @@ from phasegate.validators.time_limit import time_limit
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 5.0
-_IDENTITY = """
+# After a promotion the control file names the old timeline until the first checkpoint.
+IDENTITY = """
 SELECT s.system_identifier::text
-    || '/' || COALESCE((SELECT r.received_tli FROM pg_stat_wal_receiver AS r), c.timeline_id)
+    || '/' || CASE
+        WHEN pg_is_in_recovery()
+            THEN COALESCE((SELECT r.received_tli FROM pg_stat_wal_receiver AS r), c.timeline_id)
+        ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+    END
     || '/' || current_database()
 FROM pg_control_system() AS s CROSS JOIN pg_control_checkpoint() AS c
 """
@@ -64,7 +69,7 @@ def ask_database(settings: Settings) -> str:
             psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection,
             time_limit(connection.fileno(), ANSWER_SECONDS),
         ):
-            row = connection.execute(_IDENTITY).fetchone()
+            row = connection.execute(IDENTITY).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         hint = "grant pg_monitor to its role, or configure database.identity"
         raise SourceUnavailable(DATABASE, f"its identity may not be read; {hint}") from None
