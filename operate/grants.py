@@ -239,6 +239,78 @@ _LOOKUP_BY_HAND = """
 {sql}
 """
 
+_CANARY = """
+-- {validator} tries a canary: it may update one column of the table that holds the row, in a
+-- transaction that it rolls back, and find in the audit log what the trigger wrote.
+DO {body};
+"""
+
+_CANARY_BODY = """
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT
+            n.nspname, c.relname, quote_ident(changed.attname) AS changed,
+            (
+                SELECT string_agg(DISTINCT quote_ident(a.attname), ', ')
+                FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                    AND (a.attname = changed.attname OR EXISTS (
+                        SELECT FROM (VALUES
+{keys}
+                        ) AS key (schema, name, attribute)
+                        WHERE (n.nspname, c.relname, a.attname)
+                            = (key.schema, key.name, key.attribute)
+                    ))
+            ) AS columns
+        FROM (VALUES
+{tables}
+        ) AS tried (schema, name)
+        JOIN pg_namespace AS n ON n.nspname = tried.schema
+        JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = tried.name
+        CROSS JOIN LATERAL (
+            SELECT a.attname
+            FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                AND a.attgenerated = '' AND a.attidentity = ''
+            ORDER BY
+                EXISTS (
+                    SELECT FROM pg_index AS i
+                    WHERE i.indrelid = a.attrelid AND a.attnum = ANY (i.indkey)
+                ),
+                a.attnum
+            LIMIT 1
+        ) AS changed
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO {validator}', found.nspname);
+        EXECUTE format(
+            'GRANT SELECT (%s), UPDATE (%s) ON TABLE %I.%I TO {validator}',
+            found.columns, found.changed, found.nspname, found.relname
+        );
+    END LOOP;
+    FOR found IN
+        SELECT n.nspname, c.relname, quote_ident(a.attname) AS time
+        FROM pg_namespace AS n
+        JOIN pg_class AS c ON c.relnamespace = n.oid
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+        WHERE (n.nspname, c.relname, a.attname) = ({log})
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO {validator}', found.nspname);
+        EXECUTE format(
+            'GRANT SELECT (%s, xmin) ON TABLE %I.%I TO {validator}',
+            found.time, found.nspname, found.relname
+        );
+    END LOOP;
+END
+"""
+
+_DECODING = """
+-- {validator} decodes committed changes (criteria.audit_coverage.decoding). That takes a right
+-- which reads every table of the server, so it is given by hand, as a superuser:
+--   ALTER ROLE {validator} REPLICATION;
+"""
+
 _MIGRATOR = """
 -- {migrator} changes the tables, so it becomes a member of the roles that own them; its own
 -- records stand in schema phasegate, where the other two may read.
@@ -314,9 +386,27 @@ def render_grants(settings: Settings, roles: Roles = ROLES) -> str:
             body = _PARTITIONS_BODY.format(audited=_rows([settings.audit.table]), **names)
             parts.append(_PARTITIONS.format(body=_dollar_quoted(body), **names))
         parts += [_render_lookup(lookup, settings, names) for lookup in settings.lookups]
+        parts += _render_proofs(settings, names)
         moved = _MIGRATOR_BODY.format(named=named, **names)
         parts.append(_MIGRATOR.format(body=_dollar_quoted(moved), **names))
     return "".join([*parts, "COMMIT;\n"])
+
+
+def _render_proofs(settings: Settings, names: dict[str, str]) -> list[str]:
+    """What the proofs of the audit log need, where they are configured."""
+    audit, parts = settings.audit, []
+    tried = [one for one in audit.watch if one.canary] if audit is not None else []
+    if audit is not None and tried:
+        body = _CANARY_BODY.format(
+            keys=_rows((*one.table, column) for one in tried for column in one.canary),
+            tables=_rows(one.table for one in tried),
+            log=_literals([*audit.table, audit.time_column]),
+            **names,
+        )
+        parts.append(_CANARY.format(body=_dollar_quoted(body), **names))
+    if audit is not None and audit.watch and settings.criteria.audit_coverage.decoding:
+        parts.append(_DECODING.format(**names))
+    return parts
 
 
 def _render_lookup(lookup: Lookup, settings: Settings, names: dict[str, str]) -> str:

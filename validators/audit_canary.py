@@ -107,8 +107,8 @@ def _change_row(connection: psycopg.Connection[Any], watch: Watch, audit: Audit)
     connection.execute("SELECT")  # the snapshot, before there is a number of its own
     _check_log(connection, audit)
     column = _choose_column(connection, watch)
-    table, keys = _quoted(watch.table), list(watch.canary)
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(key)) for key in keys)
+    table, keys = _name(*watch.table), list(watch.canary)
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(_name(key)) for key in keys)
     values = [_text(value) for value in watch.canary.values()]
     told = f"{watch.table} with {', '.join(keys)} as configured"
     asked = sql.SQL("SELECT FROM {} WHERE {} LIMIT 2").format(table, where)
@@ -118,7 +118,7 @@ def _change_row(connection: psycopg.Connection[Any], watch: Watch, audit: Audit)
         remedy = "name one row that stays, by its key (audit.watch[].canary)"
         raise _Doubt(f"there is {there} of {told} that it can see", remedy)
     change = sql.SQL("UPDATE {} SET {column} = {column} WHERE {}").format(
-        table, where, column=sql.Identifier(column)
+        table, where, column=_name(column)
     )
     updated = connection.execute(change, values).rowcount
     if updated != 1:
@@ -140,7 +140,7 @@ def _check_log(connection: psycopg.Connection[Any], audit: Audit) -> None:
         raise _Doubt(reason, "let a role with BYPASSRLS judge")
     if not readable:
         column = sql.Identifier(audit.time_column).as_string()
-        grant = f"GRANT SELECT ({column}, xmin) ON {_quoted(audit.table).as_string()} TO …"
+        grant = f"GRANT SELECT ({column}, xmin) ON {_shown(audit.table)} TO …"
         raise _Doubt(f"its role may not read {audit.table}", grant)
     if role != "origin":
         reason = f"session_replication_role is {role}, under which triggers may not fire"
@@ -157,7 +157,7 @@ def _choose_column(connection: psycopg.Connection[Any], watch: Watch) -> str:
     column, allowed = found
     if not allowed:
         names = [sql.Identifier(name).as_string() for name in (column, *watch.canary)]
-        shown, table = ", ".join(dict.fromkeys(names)), _quoted(watch.table).as_string()
+        shown, table = ", ".join(dict.fromkeys(names)), _shown(watch.table)
         grant = f"GRANT SELECT ({shown}), UPDATE ({names[0]}) ON {table} TO …"
         raise _Doubt("its role may not update any column", grant)
     return str(column)
@@ -168,7 +168,7 @@ def _count_rows(connection: psycopg.Connection[Any], audit: Audit) -> int:
     count = sql.SQL(
         "SELECT count(*) FROM {table} WHERE {time} >= to_timestamp(%s) "
         "AND {time} <= to_timestamp(%s) AND age(xmin) <= 0"
-    ).format(table=_quoted(audit.table), time=sql.Identifier(audit.time_column))
+    ).format(table=_name(*audit.table), time=_name(audit.time_column))
     rows = 0
     for span in _SPANS_SECONDS:
         [[rows]] = connection.execute(count, [now - span, now + span]).fetchall()
@@ -178,7 +178,7 @@ def _count_rows(connection: psycopg.Connection[Any], audit: Audit) -> int:
 
 
 def _doubt_of(error: psycopg.Error, watch: Watch) -> _Doubt:
-    table = _quoted(watch.table).as_string()
+    table = _shown(watch.table)
     match error:
         case psycopg.errors.LockNotAvailable():
             return _Doubt("the row or a table was locked for longer than 100 ms", "judge again")
@@ -197,8 +197,13 @@ def _doubt_of(error: psycopg.Error, watch: Watch) -> _Doubt:
     return _Doubt(f"the update failed: {kind}", "see the server's log")
 
 
-def _quoted(table: TableName) -> sql.Identifier:
-    return sql.Identifier(*table)
+def _shown(table: TableName) -> str:
+    return sql.Identifier(*table).as_string()
+
+
+def _name(*parts: str) -> sql.SQL:
+    """A name beside parameters, where a percent sign would begin one."""
+    return sql.SQL(sql.Identifier(*parts).as_string().replace("%", "%%"))
 
 
 def _text(value: object) -> str:

@@ -56,6 +56,13 @@ def test_broken_documents(tmp_path: Path, name: str) -> None:
 FAULTS = {
     "unknown key": ("exporter: {probe_intervall: 1s}", "exporter.probe_intervall",
                     "an unknown key", "did you mean probe_interval?"),
+    "canary of the application": (
+        "audit: {table: a.b, watch: [{table: a.c, writer: application, canary: {id: 1}}]}",
+        "audit.watch[0].canary", "a canary where the application writes", "writer: trigger"),
+    "canary without a value": ("audit: {table: a.b, watch: [{table: a.c, canary: {id: }}]}",
+                               "audit.watch[0].canary.id", "nothing", "the value of one row's key"),
+    "decoding without a unit": ("criteria: {audit_coverage: {decoding: 30}}",
+                                "criteria.audit_coverage.decoding", "30", "a duration"),
     "unknown key at the top": ("databse: {}", "databse", "an unknown key", "did you mean database"),
     "key twice": ("environment: a\nenvironment: b", "environment", "the same key again", "line 1"),
     "merge key": ("exporter: {<<: {url: x}}", "exporter.'<<'", "a merge key", "keys themselves"),

@@ -28,7 +28,7 @@ from phasegate.contract.settings_describe import (
 from phasegate.contract.settings_load import load_settings
 from phasegate.contract.shapes import Shape
 
-ENVIRON = {"DATABASE_URL": "postgresql://u:canary@h/db"}
+ENVIRON = {"DATABASE_URL": "postgresql://u:hushhush@h/db"}
 FILE = """
 environment: production
 database: {replicas: {r1: {url: "host=r"}}, identity: {database: mono}}
@@ -149,18 +149,18 @@ def test_what_is_described_reads_back_as_the_same_settings(tmp_path: Path) -> No
 def test_the_arguments_of_a_command_are_not_shown(tmp_path: Path) -> None:
     file = FILE.replace(
         'drain: {url: "http://h/drain"',
-        "deploy_api: {command: [curl, -u, 'u:canary'], environment: {TOKEN: canary-2}},"
+        "deploy_api: {command: [curl, -u, 'u:hushhush'], environment: {TOKEN: hushhush-2}},"
         ' drain: {url: "http://h/drain"',
-    ).replace("database: {", "database: {password_command: [echo, canary-3], ")
+    ).replace("database: {", "database: {password_command: [echo, hushhush-3], ")
     settings = read(tmp_path, file)
     shown = describe_settings(settings)
-    assert "canary" not in f"{shown} {settings!r}"
+    assert "hushhush" not in f"{shown} {settings!r}"
     found = yaml.safe_load(shown)
     assert found["database"]["password_command"] == ["echo", "… 1 argument hidden"]
     hook = found["migrate"]["hooks"]["deploy_api"]
     assert hook["command"] == ["curl", "… 2 arguments hidden"]
     assert hook["environment"] == {"TOKEN": "***"}
-    assert settings.database.password_command == ("echo", "canary-3")
+    assert settings.database.password_command == ("echo", "hushhush-3")
 
 
 def test_every_criterion_names_its_settings() -> None:
