@@ -130,7 +130,7 @@ FAULTS = {
     "no host": ("health: [{name: a, url: 'http:///x'}]", "health[0].url", "no such URL", "https"),
     "odd port": ("health: [{name: a, url: 'http://h:99999/'}]", "health[0].url", "no such",
                  "https"),
-    "user in a URL": ("health: [{name: a, url: 'http://u:canary@h/'}]", "health[0].url",
+    "user in a URL": ("health: [{name: a, url: 'http://u:hushhush@h/'}]", "health[0].url",
                       "a user or password", "basic_auth"),
     "odd status": ("health: [{name: a, url: 'http://h/', status: [20]}]", "health[0].status[0]",
                    "'20'", "from 100 to 599"),
@@ -259,7 +259,7 @@ def test_bad_values(tmp_path: Path, name: str) -> None:
     (fault,) = faults
     assert found in fault.found
     assert wanted in f"{fault.expected}; {fault.hint}"
-    assert "canary" not in str(fault)
+    assert "hushhush" not in str(fault)
 
 
 def test_a_fault_points_at_its_value(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_wrong_name_is_told_beside_a_fault_below_it(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_environment_has_no_place() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_settings(None, {"DATABASE_URL": "mysql://u:canary@h/"})
+        load_settings(None, {"DATABASE_URL": "mysql://u:hushhush@h/"})
     (fault,) = caught.value.faults
     assert str(fault) == (
         "the environment: database.url: found the value of ${DATABASE_URL}, expected a libpq "
@@ -319,11 +319,11 @@ def test_a_fault_of_the_environment_has_no_place() -> None:
 
 
 def test_a_variable_that_is_no_text(tmp_path: Path) -> None:
-    odd = {"ODD": "canary\udcff", "DATABASE_URL": "host=h password=canary\udcff"}
+    odd = {"ODD": "hushhush\udcff", "DATABASE_URL": "host=h password=hushhush\udcff"}
     one, two = faults_of(tmp_path, "audit: {table: 'a.${ODD}'}", odd)
     assert (one.key, one.hint) == ("database.url", "it is no text in UTF-8")
     assert (two.key, two.found) == ("audit.table", "bytes that are no text in ${ODD}")
-    assert "canary" not in f"{one} {two}"
+    assert "hushhush" not in f"{one} {two}"
 
 
 @pytest.mark.parametrize("target", ["absent.yaml", "."])
@@ -332,7 +332,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, target: str) -> None:
         load_settings(tmp_path / target, ENVIRON)
 
 
-CANARY = "canary-7f/3:K"
+CANARY = "hushhush-7f/3:K"
 LEAKS = {
     "URL for mapping": f"database: 'postgresql://u:{CANARY}@h/db'",
     "keyword form for mapping": f"database: 'host=h password={CANARY}'",
@@ -366,5 +366,5 @@ def test_no_fault_shows_a_secret(
     if loader == "pure Python":  # where PyYAML was built without libyaml; its messages quote more
         monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
     for fault in faults_of(tmp_path, LEAKS[name], ENVIRON | {"CANARY": CANARY}):
-        assert "canary" not in str(fault)
+        assert "hushhush" not in str(fault)
         assert "7000000" not in str(fault)
