@@ -164,8 +164,13 @@ def evaluate_proofs(
 
 
 def count_disturbance(proofs: AuditProofs, began: float, ended: float) -> Disturbance:
-    """What canaries between two Unix times added, to be taken off the counts of that window."""
-    inside = [one for one in proofs.canaries if one.ended >= began and one.began <= ended]
+    """What canaries between two Unix times added, to be taken off the counts of that window.
+
+    Of one that failed part-way nobody knows how much it added; its roll-back stays in the counts,
+    which then decide nothing.
+    """
+    decided = [one for one in proofs.canaries if not one.doubt]
+    inside = [one for one in decided if one.ended >= began and one.began <= ended]
     updates: dict[str, int] = {}
     for one in inside:
         updates[one.table] = updates.get(one.table, 0) + one.updated

@@ -35,6 +35,7 @@ _LIMITS = {
     "search_path": "pg_catalog, pg_temp",
     "quote_all_identifiers": "off",
     "default_transaction_isolation": "read committed",
+    "tcp_user_timeout": "30s",
     "statement_timeout": f"{START_SECONDS:.0f}s",
 }
 # Known from 14 on: the server ends a session whose client is frozen, and a query of a dead one.

@@ -136,6 +136,17 @@ def test_a_locked_row_is_not_waited_for(any_database: Database, tmp_path: Path) 
     assert found.doubt == "the row or a table was locked for longer than 100 ms"
 
 
+def test_of_the_log_only_the_newest_partition_is_read(
+    any_database: Database, tmp_path: Path
+) -> None:
+    make_users(any_database)
+    with psycopg.connect(any_database.conninfo()) as other:
+        other.execute("LOCK TABLE audit_logs_before")
+        found = attempt(any_database, tmp_path)
+        other.rollback()
+    assert (found.doubt, found.log_rows) == ("", 1)
+
+
 def test_a_role_with_nothing_but_the_named_grants_is_enough(
     any_database: Database, tmp_path: Path
 ) -> None:

@@ -146,3 +146,5 @@ def test_what_a_canary_added_to_the_statistics_is_known() -> None:
     proofs = AuditProofs(SERVER, (CANARY, msgspec.structs.replace(CANARY, table="public.roles")))
     assert count_disturbance(proofs, NOW - 60, NOW) == ({USERS: 1, "public.roles": 1}, 2, 2)
     assert count_disturbance(proofs, NOW - 60, NOW - 30) == ({}, 0, 0)
+    failed = AuditProofs(SERVER, (msgspec.structs.replace(CANARY, doubt="not done within 2 s"),))
+    assert count_disturbance(failed, NOW - 60, NOW) == ({}, 0, 0)
