@@ -98,6 +98,13 @@ def test_decoding(writer: str, parts: dict[str, Any], outcome: Outcome, said: st
     assert bool(found.remedy) is (outcome is not Outcome.PROVED)
 
 
+def test_a_kind_of_change_that_was_never_seen_apart_is_not_proved_by_another() -> None:
+    users = Watched(USERS, 2, {"UPDATE": 5, "DELETE": 1}, {"UPDATE": 5}, {"DELETE": 1})
+    found = of_decoding(tables=(users,))
+    assert found.outcome is Outcome.NOTHING
+    assert "6 changes, and the audit rows of DELETE cannot be told" in found.reason
+
+
 def test_a_quiet_update_may_be_a_backfill_and_the_remedy_says_how_it_is_marked() -> None:
     gap = msgspec.structs.replace(GAP, log_rows=0, missing=3)
     assert "pg_logical_emit_message" in of_decoding(gaps=(gap,), missing=3).remedy

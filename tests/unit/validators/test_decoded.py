@@ -140,6 +140,13 @@ def test_what_changes_after_the_window_can_neither_fail_it_nor_hide_its_gap() ->
     assert gap.missing == 1
 
 
+def test_a_trigger_s_changes_after_the_window_are_of_no_window() -> None:
+    found = fold([USER, ROW], [USER, ROW], [USER], closed_after=1)
+    users = found.tables[1]
+    assert (found.transactions, found.log_rows, found.missing) == (1, 1, 0)
+    assert (users.changes, users.matched) == ({"UPDATE": 1}, {"UPDATE": 1})
+
+
 def test_a_marked_backfill_is_counted_apart() -> None:
     found = fold([MARK, USER, USER], [USER, MARK], [USER, ROW])
     users = found.tables[1]
