@@ -221,5 +221,5 @@ def test_killed_in_the_middle_it_leaves_neither_row_nor_lock(
         assert time.monotonic() - killed < 4
         time.sleep(0.05)
     any_database.execute("SELECT FROM users WHERE id = 1 FOR UPDATE NOWAIT")
-    any_database.execute("LOCK TABLE users, audit_logs NOWAIT")
+    any_database.execute("BEGIN; LOCK TABLE users, audit_logs NOWAIT; COMMIT")
     assert state(any_database) == before
