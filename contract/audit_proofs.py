@@ -166,11 +166,12 @@ def evaluate_proofs(
 def count_disturbance(proofs: AuditProofs, began: float, ended: float) -> Disturbance:
     """What canaries between two Unix times added, to be taken off the counts of that window.
 
-    Of one that failed part-way nobody knows how much it added; its roll-back stays in the counts,
-    which then decide nothing.
+    Of one that failed part-way nobody knows how much it added, and of one near an end of the window
+    on which side of it: their roll-backs stay in the counts, which then decide nothing.
     """
+    began, ended = began + CLOCK_SKEW_SECONDS, ended - CLOCK_SKEW_SECONDS
     decided = [one for one in proofs.canaries if not one.doubt]
-    inside = [one for one in decided if one.ended >= began and one.began <= ended]
+    inside = [one for one in decided if began <= one.began and one.ended <= ended]
     updates: dict[str, int] = {}
     for one in inside:
         updates[one.table] = updates.get(one.table, 0) + one.updated

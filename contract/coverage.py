@@ -9,11 +9,19 @@ nothing was rolled back. Of what the application writes itself the catalog says 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from phasegate.contract.audit_facts import AuditFacts, CountsReading, WatchedTable
+from phasegate.contract.audit_proofs import (
+    AuditProofs,
+    Disturbance,
+    Outcome,
+    Proof,
+    count_disturbance,
+    evaluate_proofs,
+)
 from phasegate.contract.coverage_gaps import (
     Gap,
     find_gaps,
@@ -36,13 +44,6 @@ PROVE = (
     "let it be proved: audit.watch[].canary, or criteria.audit_coverage.decoding where "
     "wal_level = logical"
 )
-
-
-class Proof(NamedTuple):
-    """What a proof found of one watched table, as a sentence; a refuted one fails."""
-
-    proved: bool
-    what: str
 
 
 class Counts(NamedTuple):
@@ -72,22 +73,19 @@ def evaluate_coverage(
     facts: AuditFacts | None,
     now: float,
     window: Window,
-    proofs: Mapping[TableName, Proof],
+    made: AuditProofs | None,
 ) -> Judgement:
-    """The verdict at `now` (Unix seconds), on facts of a believed server.
-
-    `proofs` holds what was proved or refuted, by watched table; of the others nothing is known.
-    """
+    """The verdict at `now` (Unix seconds), on facts of a believed server; `made` are the proofs
+    that were asked for, None where none was."""
     audit = settings.audit
     doubt = _doubt(audit, facts, now, window)
     if doubt or facts is None or audit is None:
         return Judgement(AUDIT_COVERAGE, Verdict.INCONCLUSIVE, doubt, WAIT)
+    proofs = _believed(audit, facts, now, window, made)
     found = _look(audit, facts, proofs)
-    counts = compare_counts(facts.readings, window.since)
-    proved = [proof.what for proof in proofs.values() if proof.proved]
-    supported = counts.support or all(
-        watch.table in proofs and proofs[watch.table].proved for watch in audit.watch
-    )
+    counts = compare_counts(facts.readings, window.since, made)
+    proved = {proof.table for proof in proofs if proof.outcome is Outcome.PROVED}
+    supported = counts.support or proved == {str(watch.table) for watch in audit.watch}
     told = f"counts: {counts.what}" if counts.support else f"counts: not decided: {counts.what}"
     relations = sum(len(one.relations) for one in facts.watched)
     if found.gaps:
@@ -106,7 +104,8 @@ def evaluate_coverage(
         "bad": len(found.gaps),
         "oldest_seconds": now - facts.time,
         "counts": {"support": counts.support, "what": counts.what},
-        "notes": (*found.notes, told, *proved),
+        "notes": (*found.notes, told, *(proof.reason for proof in proofs)),
+        "proofs": [proof._asdict() for proof in proofs],
     }
     measured = None if found.doubts and not found.gaps else float(len(found.gaps))
     if verdict is Verdict.INCONCLUSIVE and all(one.remedy == PROVE for one in parts):
@@ -138,20 +137,31 @@ def _doubt(audit: Audit | None, facts: AuditFacts | None, now: float, window: Wi
     return ""
 
 
-def _look(audit: Audit, facts: AuditFacts, proofs: Mapping[TableName, Proof]) -> _Found:
+def _believed(
+    audit: Audit, facts: AuditFacts, now: float, window: Window, made: AuditProofs | None
+) -> tuple[Proof, ...]:
+    if made is None:
+        return ()
+    return evaluate_proofs(
+        *(made, audit.watch), identity=facts.identity, judged=now, since=window.values_since
+    )
+
+
+def _look(audit: Audit, facts: AuditFacts, proofs: Sequence[Proof]) -> _Found:
     found = _Found(find_log_gaps(facts), [], _unpinned(audit, facts))
     for watch in audit.watch:
-        proof = proofs.get(watch.table)
-        if proof is not None and not proof.proved:
-            remedy = f"see why this change of {watch.table} left no row in {audit.table}"
-            found.gaps.append(Gap(proof.what, remedy))
+        of_table = {one.outcome: one for one in proofs if one.table == str(watch.table)}
+        if refuted := of_table.get(Outcome.REFUTED):
+            found.gaps.append(Gap(refuted.reason, refuted.remedy))
         tables = [one for one in facts.watched if (one.schema, one.table) == watch.table]
         if len(tables) != 1 or not _is_whole(tables[0]):
             doubt = {0: "not measured", 1: "measured in part"}.get(len(tables), "measured twice")
             found.doubts.append(Gap(f"{watch.table}: {doubt}", WAIT))
         elif watch.writer == "trigger" or not tables[0].relations:
             found.gaps.extend(find_gaps(audit, facts, tables[0]))
-        elif proof is None:
+        elif tried := of_table.get(Outcome.NOTHING):
+            found.doubts.append(Gap(tried.reason, tried.remedy))
+        elif Outcome.PROVED not in of_table:
             what = f"{watch.table}: written by the application, of which no trigger tells"
             found.doubts.append(Gap(what, PROVE))
     return found
@@ -176,9 +186,12 @@ def _is_whole(table: WatchedTable) -> bool:
     return len(names) == table.count == len(table.relations) and len(without) == bool(names)
 
 
-def compare_counts(readings: Sequence[CountsReading], since: float) -> Counts:
+def compare_counts(
+    readings: Sequence[CountsReading], since: float, made: AuditProofs | None = None
+) -> Counts:
     """Changes and audit rows of the readings from `since` (Unix seconds) on, as far as a later
-    reading shows that nothing of their time was still to be reported."""
+    reading shows that nothing of their time was still to be reported; without what canaries within
+    them added."""
     chosen = [one for one in readings if one.time >= since]
     if len(chosen) < 2:
         return Counts(support=False, what="there are too few readings in the window")
@@ -189,13 +202,15 @@ def compare_counts(readings: Sequence[CountsReading], since: float) -> Counts:
     if not closed:
         return Counts(support=False, what=f"no window ended {CLOSED_SECONDS:g} s ago")
     end = closed[-1]
-    changes, logged = end.changes - first.changes, end.logged - first.logged
+    ours = count_disturbance(made, first.time, end.time) if made else Disturbance({}, 0, 0)
+    changes = end.changes - first.changes - sum(ours.updates.values())
+    logged = end.logged - first.logged - ours.log_rows
     span = format_duration(round(end.time - first.time))
     figures = f"{changes:,} changes and {logged:,} rows of the log in {span}"
-    if last.rollbacks != first.rollbacks:
-        undone = last.rollbacks - first.rollbacks
+    undone = last.rollbacks - first.rollbacks - ours.rollbacks
+    if undone:
         return Counts(support=False, what=f"transactions rolled back: {undone:,}; {figures}")
-    if not changes:
+    if changes <= 0:
         return Counts(support=False, what=f"no change in {span}")
     if logged < changes:
         return Counts(support=False, what=f"{figures}, which may not be reported yet")

@@ -42,6 +42,7 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.tests_passed import evaluate_tests
 
 EXPORTER, JUNIT, BASELINE = "exporter", "junit", "baseline"
+AUDIT_PROOFS = "audit_proofs"
 ISSUE_SOURCES = ("alerts", "tracker", "signoff")
 LATENCY, HIT_RATE, HEALTH = "uuid_lookup_latency", "cache_hit_rate", "health"
 APPLICATION = "application"
@@ -292,7 +293,7 @@ def _judge_exact(criterion: str, case: _Case) -> Judgement:
 
 
 def _judge_coverage(_: str, case: _Case) -> Judgement:
-    facts, options = case.evidence.audit, case.options
+    facts, options, dossier = case.evidence.audit, case.options, case.dossier
     # What of the database is not believed cannot fail it either: it is of another one.
     if facts is not None and facts.identity != case.believed.identities.get(DATABASE):
         doubt = case.believed.doubts.get(DATABASE)
@@ -301,7 +302,12 @@ def _judge_coverage(_: str, case: _Case) -> Judgement:
     window = Window(
         options.since, options.values_since, oldest(case.settings, options, AUDIT_COVERAGE)
     )
-    return evaluate_coverage(case.settings, facts, case.dossier.judged, window, {})
+    judged = evaluate_coverage(case.settings, facts, dossier.judged, window, dossier.proofs)
+    problem = dossier.problem_of(AUDIT_PROOFS)
+    if problem is None or judged.verdict is Verdict.FAILED:
+        return judged
+    remedy = "see that database.url leads to the database, or ask for no proof"
+    return replace(judged, verdict=Verdict.ERROR, reason=problem.what, remedy=remedy)
 
 
 def _counts(one: Observation, believed: Belief, options: Options) -> bool:

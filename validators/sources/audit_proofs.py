@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from phasegate.contract.audit_proofs import AuditProofs
 from phasegate.contract.connection import database_conninfo
+from phasegate.contract.coverage import AUDIT_COVERAGE
 from phasegate.contract.dossier import Dossier
 from phasegate.contract.errors import SourceUnavailable
 from phasegate.contract.evidence import DATABASE
+from phasegate.contract.judge import AUDIT_PROOFS
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.validators.sources import Request
@@ -26,8 +28,6 @@ from phasegate.validators.time_limit import time_limit
 if TYPE_CHECKING:
     import psycopg
 
-NAME = "audit_proofs"
-CRITERION = "audit_coverage"
 CANARY_SECONDS = 10.0
 """Of all on one connection, beyond the limits that the server itself has for it."""
 _HINT = "grant pg_monitor to its role"
@@ -38,7 +38,7 @@ def fill(dossier: Dossier, request: Request) -> Dossier:
     settings = request.settings
     canaries = settings.audit and [one for one in settings.audit.watch if one.canary]
     decoded = settings.audit and settings.audit.watch and settings.criteria.audit_coverage.decoding
-    if CRITERION not in request.criteria or not (canaries or decoded):
+    if AUDIT_COVERAGE not in request.criteria or not (canaries or decoded):
         return dossier
     if request.earlier is not None and request.earlier.proofs is not None:
         return replace(dossier, proofs=request.earlier.proofs)
@@ -87,6 +87,6 @@ def _connected(settings: Settings, seconds: float) -> Iterator[tuple[psycopg.Con
             assert row is not None
             yield connection, str(row[0])
     except psycopg.errors.InsufficientPrivilege:
-        raise SourceUnavailable(NAME, f"its identity may not be read; {_HINT}") from None
+        raise SourceUnavailable(AUDIT_PROOFS, f"its identity may not be read; {_HINT}") from None
     except psycopg.Error as error:
-        raise SourceUnavailable(NAME, redactor(str(error).strip())) from None
+        raise SourceUnavailable(AUDIT_PROOFS, redactor(str(error).strip())) from None

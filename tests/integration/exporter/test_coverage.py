@@ -75,7 +75,7 @@ async def look(exporter: Exporter) -> tuple[Judgement, float]:
     """The verdict on what is there now, and what the gauge says."""
     snapshot = await exporter.scrape(5, frozenset())
     facts = facts_of(exporter)
-    judged = evaluate_coverage(exporter.settings, facts, time.time(), Window(0, 0, 60), {})
+    judged = evaluate_coverage(exporter.settings, facts, time.time(), Window(0, 0, 60), None)
     audit = exporter.settings.audit
     assert audit is not None
     name = audit.watch[0].table

@@ -151,7 +151,10 @@ def test_a_table_that_was_not_looked_at_is_not_proved() -> None:
 
 def test_what_a_canary_added_to_the_statistics_is_known() -> None:
     proofs = AuditProofs(SERVER, (CANARY, msgspec.structs.replace(CANARY, table="public.roles")))
-    assert count_disturbance(proofs, NOW - 60, NOW) == ({USERS: 1, "public.roles": 1}, 2, 2)
+    assert count_disturbance(proofs, NOW - 7, NOW + 4) == ({USERS: 1, "public.roles": 1}, 2, 2)
+    # On which side of an end it was nobody knows, where two clocks told the times.
+    assert count_disturbance(proofs, NOW - 6.9, NOW + 4) == ({}, 0, 0)
+    assert count_disturbance(proofs, NOW - 7, NOW + 3.9) == ({}, 0, 0)
     assert count_disturbance(proofs, NOW - 60, NOW - 30) == ({}, 0, 0)
     failed = AuditProofs(SERVER, (msgspec.structs.replace(CANARY, doubt="not done within 2 s"),))
-    assert count_disturbance(failed, NOW - 60, NOW) == ({}, 0, 0)
+    assert count_disturbance(failed, NOW - 60, NOW + 60) == ({}, 0, 0)

@@ -19,8 +19,9 @@ from phasegate.contract.audit_facts import (
     TriggerFunction,
     WatchedTable,
 )
-from phasegate.contract.coverage import Proof, Window, compare_counts, evaluate_coverage
-from phasegate.contract.dossier import Options
+from phasegate.contract.audit_proofs import AuditProofs, Canary, Decoding, Gap, Watched
+from phasegate.contract.coverage import compare_counts
+from phasegate.contract.dossier import Options, Problem, Trouble
 from phasegate.contract.evidence import Evidence
 from phasegate.contract.judge import judge
 from phasegate.contract.model import Judgement, Verdict
@@ -72,16 +73,29 @@ def assess(
     watch: str = "",
     criteria: str = "",
     options: Options = ONE_LOOK,
-    proofs: dict[TableName, Proof] | None = None,
+    proofs: AuditProofs | None = None,
+    problems: tuple[Problem, ...] = (),
 ) -> Judgement:
-    """By the whole judge, or with proofs by the criterion's own rule."""
+    """By the whole judge."""
     entry = f"audit: {{table: public.audit_logs, watch: [{{table: public.users{watch}}}]{audit}}}"
     text = CONFIG.replace("audit: {table: public.audit_logs}", entry) + criteria
     settings = make_settings(folder, text)
-    if proofs is None:
-        dossier = make_dossier(make_evidence(audit=facts))
-        return judge("audit_coverage", dossier, settings, options)
-    return evaluate_coverage(settings, facts, NOW, Window(0, 0, 60), proofs)
+    dossier = replace(make_dossier(make_evidence(audit=facts)), proofs=proofs, problems=problems)
+    return judge("audit_coverage", dossier, settings, options)
+
+
+def decoded(matched: int = 0, missing: int = 0) -> AuditProofs:
+    """A minute of decoding that saw so many changes with and without their rows."""
+    counts = {"UPDATE": matched} if matched else {}
+    gap = Gap(("public.users",), ("UPDATE",), 7, missing, 0, missing)
+    window = Decoding(
+        NOW - 65,
+        NOW - 5,
+        tables=(Watched("public.users", 1, counts, counts),),
+        missing=missing,
+        gaps=(gap,) if missing else (),
+    )
+    return AuditProofs(SERVER, decoding=window)
 
 
 def test_triggers_that_stand_pass_with_counts_that_support_them(tmp_path: Path) -> None:
@@ -223,12 +237,17 @@ def test_of_what_the_application_writes_only_a_proof_tells(tmp_path: Path) -> No
     found = assess(tmp_path, without, **by_application)
     assert (found.verdict, found.measured, found.facts["hopeless"]) == (INCONCLUSIVE, None, True)
     assert "audit.watch[].canary" in found.remedy
-    proved, refuted = (Proof(proved=said, what=f"seen {said}") for said in (True, False))
-    found = assess(tmp_path, without, **by_application, proofs={USERS: proved})
-    assert (found.verdict, "seen True" in found.facts["notes"]) == (PASSED, True)
-    found = assess(tmp_path, without, **by_application, proofs={USERS: refuted})
-    assert (found.verdict, found.reason) == (FAILED, "seen False")
-    assert assess(tmp_path, make_facts(), proofs={USERS: refuted}).verdict is FAILED
+    found = assess(tmp_path, without, **by_application, proofs=decoded(matched=5))
+    assert (found.verdict, "5 changes (UPDATE)" in found.facts["notes"][-1]) == (PASSED, True)
+    found = assess(tmp_path, without, **by_application, proofs=decoded(missing=2))
+    assert (found.verdict, "2 missing" in found.reason) == (FAILED, True)
+    assert assess(tmp_path, make_facts(), proofs=decoded(missing=2)).verdict is FAILED
+    found = assess(tmp_path, without, **by_application, proofs=decoded())
+    assert (found.verdict, "no change was seen" in found.reason) == (INCONCLUSIVE, True)
+    assert "decode while the table is written to" in found.remedy
+    other = replace(decoded(matched=5), identity="8/1/other")
+    found = assess(tmp_path, without, **by_application, proofs=other)
+    assert (found.verdict, "it is of 8/1/other" in found.reason) == (INCONCLUSIVE, True)
     gone = make_facts(watched=(WatchedTable(*USERS, 0, ()),))
     assert assess(tmp_path, gone, **by_application).verdict is FAILED
 
@@ -242,8 +261,37 @@ def test_where_the_catalog_alone_may_not_pass_counts_or_a_proof_must_support_it(
     assert assess(tmp_path, quiet).verdict is PASSED
     found = assess(tmp_path, quiet, **strict)
     assert (found.verdict, "nothing supports them" in found.reason) == (INCONCLUSIVE, True)
-    proof = {USERS: Proof(proved=True, what="seen")}
-    assert assess(tmp_path, quiet, **strict, proofs=proof).verdict is PASSED
+    assert assess(tmp_path, quiet, **strict, proofs=decoded(matched=5)).verdict is PASSED
+    assert assess(tmp_path, quiet, **strict, proofs=decoded()).verdict is INCONCLUSIVE
+    assert assess(tmp_path, quiet, proofs=decoded()).verdict is PASSED
+
+
+def test_a_gap_in_the_catalog_outvotes_every_proof(tmp_path: Path) -> None:
+    gone = make_facts(watched=(WatchedTable(*USERS, 0, ()),))
+    assert assess(tmp_path, gone, proofs=decoded(matched=5)).verdict is FAILED
+
+
+def test_a_proof_that_could_not_be_tried_is_an_error_and_hides_no_failure(tmp_path: Path) -> None:
+    problems = (Problem("audit_proofs", Trouble.UNREACHABLE, "no connection"),)
+    found = assess(tmp_path, make_facts(), problems=problems)
+    assert (found.verdict, found.reason) == (Verdict.ERROR, "no connection")
+    gone = make_facts(watched=(WatchedTable(*USERS, 0, ()),))
+    assert assess(tmp_path, gone, problems=problems).verdict is FAILED
+
+
+def test_what_a_canary_rolled_back_is_taken_off_the_counts() -> None:
+    canary = Canary("public.users", 8.0, 9.0, "name", updated=1, log_rows=1, rollbacks=1)
+    proofs = AuditProofs(SERVER, (canary,))
+    readings = read(START, (20.0, 16, 16, 2), (35.0, 16, 16, 2))
+    found = compare_counts(readings, 0.0, proofs)
+    assert (found.support, found.what) == (
+        True,
+        "5 changes and 5 rows of the log in 20s, none rolled back",
+    )
+    assert not compare_counts(readings, 0.0).support
+    another = read(START, (20.0, 16, 16, 3), (35.0, 16, 16, 3))
+    found = compare_counts(another, 0.0, proofs)
+    assert (found.support, "rolled back: 1;" in found.what) == (False, True)
 
 
 def read(*rows: tuple[float, int, int, int]) -> tuple[CountsReading, ...]:
