@@ -40,10 +40,8 @@ from phasegate.contract.units import format_duration
 AUDIT_COVERAGE = "audit_coverage"
 CLOSED_SECONDS = 15.0
 """An idle session reports its counts up to 10 s after its commit, a busy server somewhat later."""
-PROVE = (
-    "let it be proved: audit.watch[].canary, or criteria.audit_coverage.decoding where "
-    "wal_level = logical"
-)
+DECODE = "let it be proved: criteria.audit_coverage.decoding, where wal_level = logical"
+PROVE = f"{DECODE}; or audit.watch[].canary"
 
 
 class Counts(NamedTuple):
@@ -108,7 +106,7 @@ def evaluate_coverage(
         "proofs": [proof._asdict() for proof in proofs],
     }
     measured = None if found.doubts and not found.gaps else float(len(found.gaps))
-    if verdict is Verdict.INCONCLUSIVE and all(one.remedy == PROVE for one in parts):
+    if verdict is Verdict.INCONCLUSIVE and all(one.remedy == DECODE for one in parts):
         facts_told["hopeless"] = True  # what nobody proves now, no wait will
     reasons, remedies = (list(dict.fromkeys(texts)) for texts in zip(*parts, strict=True))
     return Judgement(
@@ -163,7 +161,7 @@ def _look(audit: Audit, facts: AuditFacts, proofs: Sequence[Proof]) -> _Found:
             found.doubts.append(Gap(tried.reason, tried.remedy))
         elif Outcome.PROVED not in of_table:
             what = f"{watch.table}: written by the application, of which no trigger tells"
-            found.doubts.append(Gap(what, PROVE))
+            found.doubts.append(Gap(what, DECODE))
     return found
 
 

@@ -108,12 +108,27 @@ def test_the_gate_of_infrastructure_its_page_and_its_replay(
     assert (code, "PASSED: 3 of 3" in out) == (0, True)
 
 
+def test_a_canary_supports_the_catalog_and_tells_of_a_trigger_that_writes_nothing(
+    pipeline: Audited, any_database: Database
+) -> None:
+    any_database.execute("INSERT INTO users VALUES (1, 'a')")
+    alone = "criteria: {audit_coverage: {catalog_alone: false}}"
+    pipeline.configure(url=pipeline.url, more=", canary: {id: 1}", criteria=alone)
+    code, out = pipeline.ask()
+    assert (code, "canary: an UPDATE of one row wrote 1 to the audit log" in out) == (0, True)
+    [(body,)] = any_database.execute("SELECT pg_get_functiondef('audit_row_change'::regproc)")
+    any_database.execute(body.replace("BEGIN", "BEGIN IF true THEN RETURN NULL; END IF;", 1))
+    code, out = pipeline.ask()
+    assert (code, "of one row wrote none to the audit log" in out) == (1, True)
+    assert "its body was altered" in out
+
+
 def test_what_is_not_watched_or_written_by_the_application_or_not_supported_is_3(
     pipeline: Audited,
 ) -> None:
     pipeline.configure(url=pipeline.url, more=", writer: application")
     code, out = pipeline.ask()
-    assert (code, "audit.watch[].canary" in out) == (3, True)
+    assert (code, "criteria.audit_coverage.decoding" in out) == (3, True)
     alone = "criteria: {audit_coverage: {catalog_alone: false}}"
     pipeline.configure(url=pipeline.url, criteria=alone)
     code, out = pipeline.ask("--criterion", "audit_coverage", "--wait", "3s")

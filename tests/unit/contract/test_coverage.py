@@ -236,7 +236,7 @@ def test_of_what_the_application_writes_only_a_proof_tells(tmp_path: Path) -> No
     without = make_facts(replace(RELATION, triggers=()))
     found = assess(tmp_path, without, **by_application)
     assert (found.verdict, found.measured, found.facts["hopeless"]) == (INCONCLUSIVE, None, True)
-    assert "audit.watch[].canary" in found.remedy
+    assert "criteria.audit_coverage.decoding" in found.remedy
     found = assess(tmp_path, without, **by_application, proofs=decoded(matched=5))
     assert (found.verdict, "5 changes (UPDATE)" in found.facts["notes"][-1]) == (PASSED, True)
     found = assess(tmp_path, without, **by_application, proofs=decoded(missing=2))
