@@ -25,12 +25,27 @@ def server() -> Iterator[Answering]:
 
 
 @pytest.fixture
-def judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Judge:
-    return make_judge(tmp_path, capsys)
+def judge(server: Answering, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Judge:
+    given = make_judge(tmp_path, capsys)
+
+    def judge_now(issues: object, *arguments: str) -> tuple[int, dict[str, Any]]:
+        server.pages = {path: at_last(page) for path, page in server.pages.items()}
+        return given(issues, *arguments)
+
+    return judge_now
 
 
-def moment(seconds: float = 0) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", time.gmtime(time.time() + seconds))
+def moment(seconds: int = 0) -> str:
+    """So many seconds from when it is judged: tables of tests are made long before that."""
+    return f"@{seconds}@"
+
+
+def at_last(page: bytes) -> bytes:
+    def write(found: re.Match[bytes]) -> bytes:
+        then = time.gmtime(time.time() + int(found[1]))
+        return time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", then).encode()
+
+    return re.sub(rb"@(-?\d+)@", write, page)
 
 
 def fired(name: str = "CustomerErrors", state: str = "firing", **labels: str) -> dict[str, Any]:
