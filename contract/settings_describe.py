@@ -67,6 +67,17 @@ def criterion_hash(settings: Settings, criterion: str, table: TableName | None =
     return _digest({key: _part(plain, key) for key in MEASURED_BY[criterion]})
 
 
+def counted_hashes(settings: Settings) -> dict[tuple[str, str, str], str]:
+    """The hashes of what is exposed as counters, by criterion, schema and table."""
+    found = {
+        ("uuid_lookup_latency", *table.name): criterion_hash(
+            settings, "uuid_lookup_latency", table.name
+        )
+        for table in settings.tables
+    }
+    return found | {("cache_hit_rate", "", ""): criterion_hash(settings, "cache_hit_rate")}
+
+
 def _part(plain: Any, key: str) -> Any:
     for step in key.split("."):
         if plain is None:

@@ -27,7 +27,7 @@ from phasegate.contract.model import Sample
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_connection import Connection
-from phasegate.contract.settings_describe import settings_hash
+from phasegate.contract.settings_describe import counted_hashes, settings_hash
 from phasegate.exporter.backends import Backends, Conninfo
 from phasegate.exporter.collectors import build_collectors
 from phasegate.exporter.counters import Counters
@@ -174,10 +174,16 @@ class Exporter:
             for name in CRITERIA
             for severity, limit in thresholds(self.settings, name).items()
         ]
-        return [build, *config, *limits]
+        counted = [
+            metrics.MEASURED_SETTINGS_INFO(1, *names, digest)
+            for names, digest in self._counted.items()
+        ]
+        started = metrics.PROCESS_START(self.evidence.started)
+        return [build, started, *config, *limits, *counted]
 
     def _make_runner(self) -> Runner:
         edges = latency_edges(self.settings)
+        self._counted = counted_hashes(self.settings)
         self.histograms.use_edges(edges)
         self.evidence.use(self.settings, edges)
         wiring = Wiring(self.settings, self.targets, self.counters, self.histograms, self.evidence)

@@ -12,20 +12,13 @@ from functools import lru_cache
 
 from phasegate.contract import metrics
 from phasegate.contract.evidence import DATABASE
+from phasegate.contract.measured import OF_THE_DATABASE, answering_collector
 from phasegate.contract.model import Distribution, Metric, Observation, Sample
 from phasegate.contract.names import TableName
 from phasegate.contract.quantities import WITHOUT_END
 from phasegate.exporter.evidence import EvidenceStore, source_of
 from phasegate.exporter.runner import Snapshot, Status
 from phasegate.exporter.targets import Target
-
-# By collector and metric; the subject is the table that the first two labels name.
-OF_THE_DATABASE: tuple[tuple[str, str, Metric], ...] = (
-    ("audit_partition_size", "partitions", metrics.TABLE_SIZE),
-    ("audit_partition_runway", "partitions", metrics.PARTITION_RUNWAY),
-    ("indexes_valid", "schema", metrics.INVALID_INDEXES),
-    ("constraints_validated", "schema", metrics.CONSTRAINTS_UNVALIDATED),
-)
 
 Found = dict[tuple[str, str], tuple[str, list[Observation]]]
 
@@ -78,18 +71,13 @@ def find_observations(snapshot: Snapshot, targets: Mapping[str, Target]) -> Foun
             [Observation("health", "", s.labels[0], _number(s), _began(checks)) for s in chosen],
         )
     for target in targets.values():
-        collector = answering_collector(target)
+        collector = answering_collector(target.name, target.kind)
         if collector in statuses:
             status = statuses[collector]
             moment = _began(status) if status.success else snapshot.time
             up = Observation("health", target.name, target.name, float(target.up), moment)
             found["health", collector] = target.name, [up]
     return found
-
-
-def answering_collector(target: Target) -> str:
-    """The name of the collector that decides whether the target is up."""
-    return {"database": "identity", "cache": "cache"}.get(target.kind, f"identity/{target.name}")
 
 
 def _observed(criterion: str, samples: Iterable[Sample], moment: float) -> list[Observation]:

@@ -7,6 +7,20 @@ from phasegate.contract.metrics._make import counter, gauge
 BUILD_INFO = gauge(
     "exporter", "phasegate_build_info", "version python", "", "Always 1; the build that answers"
 )
+PROCESS_START = gauge(
+    "exporter",
+    "process_start_time_seconds",
+    "",
+    "seconds",
+    "Unix time at which the exporter's process began; its counters may begin anew then",
+)
+MEASURED_SETTINGS_INFO = gauge(
+    "exporter",
+    "phasegate_measured_settings_info",
+    "criterion schema table settings_hash",
+    "",
+    "Always 1; hash of the settings by which is counted for a criterion",
+)
 COLLECTOR_SUCCESS = gauge(
     "exporter",
     "phasegate_collector_success",

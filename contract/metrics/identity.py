@@ -14,7 +14,7 @@ UP = gauge(
 TARGET_INFO = gauge(
     "identity",
     "phasegate_target_info",
-    "target environment system_identifier database role",
+    "target environment system_identifier timeline database role",
     "",
     "Always 1; which server and database the target is, and in which role",
 )

@@ -104,6 +104,7 @@ class CacheServerState(Collector):
                 name,
                 self._environment,
                 identity.system_identifier,
+                str(identity.timeline),
                 identity.database,
                 identity.role,
             ),

@@ -39,6 +39,7 @@ class DatabaseIdentity(Collector):
                 target.name,
                 self._environment,
                 identity.system_identifier,
+                str(identity.timeline),
                 identity.database,
                 identity.role,
             ),
