@@ -15,6 +15,9 @@ from phasegate.contract.evidence import Evidence
 from phasegate.contract.issues import IssueAnswers
 from phasegate.contract.tests_passed import ResultFile
 
+EXPORTER, PROMETHEUS = "exporter", "prometheus"
+"""The sources of counts and measured values; one of them is asked."""
+
 
 class Trouble(StrEnum):
     """Why a source gave nothing."""
@@ -51,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`judged` is the moment of the judgement in Unix seconds.
 
+    `measurer` is the source that counts and values are from. `doubts` tells by criterion, or under
+    "" for all, why what it answered is not believed, where the evidence itself cannot show it.
     `identities` is what the judge itself knows of the targets, as evidence spells it: `database`
     where its server was asked, `cache` and `application` by their configured address. `tests` are
     the results that were given; None where none were asked for. `baseline` is what was captured
@@ -67,6 +72,8 @@ class Dossier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issues: IssueAnswers = IssueAnswers()
     proofs: AuditProofs | None = None
     problems: tuple[Problem, ...] = ()
+    measurer: str = EXPORTER
+    doubts: dict[str, str] = {}
 
     def problem_of(self, source: str) -> Problem | None:
         """Why that source gave nothing; None where it did, or was not asked."""

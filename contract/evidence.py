@@ -15,6 +15,8 @@ DATABASE, CACHE = "database", "cache"
 """The names of the two targets that every configuration can have; replicas have their own."""
 CLOCK_SKEW_SECONDS = 5.0
 """How far the clocks of two machines may be apart, before one's times are of the other's future."""
+LONGEST_SCRAPE_SECONDS = 60.0
+"""Of series that are scraped more seldom, no longer gaps are accepted."""
 EVIDENCE_PATH = "/api/v1/evidence"
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from phasegate.contract import belief
 from phasegate.contract.baseline import find_baseline_doubt
 from phasegate.contract.belief import Belief, Reason, believe, is_pinned
+from phasegate.contract.blocks import Rule
 from phasegate.contract.coverage import AUDIT_COVERAGE, Window, evaluate_coverage
 from phasegate.contract.criteria import (
     CRITERIA,
@@ -24,9 +25,9 @@ from phasegate.contract.criteria import (
     missing_source,
     passing_limit,
 )
-from phasegate.contract.dossier import Dossier, Options
+from phasegate.contract.dossier import PROMETHEUS, Dossier, Options
 from phasegate.contract.evaluate import evaluate_exact
-from phasegate.contract.evidence import CACHE, DATABASE, Evidence
+from phasegate.contract.evidence import CACHE, DATABASE, LONGEST_SCRAPE_SECONDS, Evidence
 from phasegate.contract.increase import evaluate_increase
 from phasegate.contract.issues import evaluate_issues
 from phasegate.contract.model import Judgement, Observation, Series, Verdict
@@ -41,8 +42,7 @@ from phasegate.contract.rules import (
 from phasegate.contract.settings import Settings
 from phasegate.contract.tests_passed import evaluate_tests
 
-EXPORTER, JUNIT, BASELINE = "exporter", "junit", "baseline"
-AUDIT_PROOFS = "audit_proofs"
+JUNIT, BASELINE, AUDIT_PROOFS = "junit", "baseline", "audit_proofs"
 ISSUE_SOURCES = ("alerts", "tracker", "signoff")
 LATENCY, HIT_RATE, HEALTH = "uuid_lookup_latency", "cache_hit_rate", "health"
 APPLICATION = "application"
@@ -85,6 +85,8 @@ def judge(criterion: str, dossier: Dossier, settings: Settings, options: Options
     if judges is None:
         return _undecided(criterion, "it only alerts", "ask for another criterion", hopeless=True)
     evidence = dossier.evidence
+    if doubt := dossier.doubts.get("") or dossier.doubts.get(criterion):
+        return _undecided(criterion, f"evidence is not believed: {doubt}", _LOOK)
     if evidence is None:
         return _without_evidence(criterion, dossier)
     believed = believe(evidence, settings, options, dossier.judged, dossier.identities)
@@ -132,11 +134,12 @@ def _undecided(criterion: str, reason: str, remedy: str, *, hopeless: bool = Fal
 
 
 def _without_evidence(criterion: str, dossier: Dossier) -> Judgement:
-    problem = dossier.problem_of(EXPORTER)
+    measurer = dossier.measurer
+    problem = dossier.problem_of(measurer)
     if problem is None:
-        reason = "no exporter is configured to give evidence"
-        return _undecided(criterion, reason, "configure exporter.url", hopeless=True)
-    remedy = "see that the exporter runs, and that exporter.url leads to it"
+        reason = f"no {measurer} is configured to give evidence"
+        return _undecided(criterion, reason, f"configure {measurer}.url", hopeless=True)
+    remedy = f"see that the {measurer} runs, and that {measurer}.url leads to it"
     return Judgement(criterion, Verdict.ERROR, problem.what, remedy)
 
 
@@ -196,7 +199,7 @@ def _judge_counts(criterion: str, case: _Case) -> Judgement:
     judged = evaluate_share(
         criterion,
         series,
-        make_rule(case.settings, case.options, criterion),
+        _rule(criterion, case),
         case.dossier.judged,
         passing_share(case.settings, criterion),
         identities=identities,
@@ -205,6 +208,16 @@ def _judge_counts(criterion: str, case: _Case) -> Judgement:
         remedy=CRITERIA[criterion].remedy,
     )
     return replace(judged, facts=judged.facts | {"scope": scope})
+
+
+def _rule(criterion: str, case: _Case) -> Rule:
+    """The rule of counts. Between two scrapes nobody knows more, so that a restart of the exporter
+    leaves a gap of one or two of them; the exporter's own blocks have no such gap."""
+    rule = make_rule(case.settings, case.options, criterion)
+    if case.dossier.measurer != PROMETHEUS:
+        return rule
+    between = min(case.evidence.block_seconds, LONGEST_SCRAPE_SECONDS)
+    return replace(rule, max_gap=max(rule.max_gap, 3 * between))
 
 
 def _asked(criterion: str, case: _Case) -> tuple[str, dict[str, str], frozenset[str]]:

@@ -327,6 +327,12 @@ class Prometheus(HttpAccess):
         dict,
         example="{X-Scope-OrgID: team-a}",
     )
+    match: Mapping[str, str] = setting(
+        MapOf(Text(), "labels", Text("a label's name", r"[A-Za-z_][A-Za-z0-9_]*")),
+        "Labels of the one exporter whose series are judged; needed where several are scraped.",
+        dict,
+        example="{job: phasegate}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -460,7 +466,6 @@ class Settings:
         Section(Prometheus, "url and more", rules.of_http),
         "A Prometheus-compatible API as a source of evidence.",
         None,
-        effect_later=True,
     )
     issues: Issues = setting(
         Section(Issues, "alerts, tracker, signoff", of_issues),

@@ -192,7 +192,6 @@ class Criteria:
         Section(AuditCoverage, "max_age, catalog_alone, decoding"),
         "The audit log holds every change.",
         AuditCoverage,
-        effect_later=True,
     )
     integration_tests: Criterion = setting(_PLAIN, "The integration tests pass.", Criterion)
     customer_issues: Criterion = setting(_PLAIN, "No customer reports an issue.", Criterion)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from phasegate.contract.dossier import Dossier
+from phasegate.contract.dossier import EXPORTER, PROMETHEUS, Dossier
 from phasegate.contract.gates import GATES
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import find_config, load_settings
@@ -87,7 +87,9 @@ class InOrder(click.Command):
 @click.option("--criterion", "criteria", multiple=True, metavar="ID...", help="Judge only these.")
 @click.argument("more", nargs=-1, metavar="")
 @click.option("--phase", type=click.Choice(list(GATES)), help="Judge what lets this phase end.")
-@click.option("--source", type=click.Choice(["exporter"]), default="exporter", show_default=True)
+@click.option(
+    "--source", type=click.Choice([EXPORTER, PROMETHEUS]), default=EXPORTER, show_default=True
+)
 @click.option(
     "--since",
     callback=read_time,

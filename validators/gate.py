@@ -46,6 +46,7 @@ def assess(
         build=phasegate.__version__,
         judged=dossier.judged,
         environment=settings.environment,
+        source=dossier.measurer,
         options=options,
         judgements=judgements,
         exporter=_facts(dossier.evidence),

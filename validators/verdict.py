@@ -40,8 +40,9 @@ class Digests(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All judgements of one call. `judged` is Unix seconds; `exporter` is null where no evidence
-    came. Nothing here tells whether the evidence came over the network or from a file."""
+    """All judgements of one call. `judged` is Unix seconds; `source` gave counts and values,
+    `exporter` or `prometheus`; `exporter` is null where no evidence came. Nothing here tells
+    whether the evidence came over the network or from a file."""
 
     version: int
     verdict: Verdict
@@ -49,6 +50,7 @@ class Report(msgspec.Struct, frozen=True):
     build: str
     judged: float
     environment: str
+    source: str
     options: Options
     judgements: tuple[Judgement, ...]
     exporter: EvidenceFacts | None

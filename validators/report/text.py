@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from phasegate.contract.criteria import CRITERIA, Direction
+from phasegate.contract.dossier import EXPORTER
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.times import format_time
@@ -38,7 +39,8 @@ def _head(report: Report) -> Iterator[str]:
     yield from _wrapped(f"{gate}judged {format_time(report.judged)}, {since}, {way}")
     if report.exporter is not None:
         environment = report.exporter.environment or "none stated"
-        yield from _wrapped(f"environment {environment}, exporter {report.exporter.build}")
+        way = "" if report.source == EXPORTER else f", by its series in {report.source}"
+        yield from _wrapped(f"environment {environment}, exporter {report.exporter.build}{way}")
         for target in report.exporter.targets:
             identity = target.identity or "unknown"
             yield from _wrapped(f"{target.name} {identity}{'' if target.up else ', down'}")

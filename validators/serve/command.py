@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 from aiohttp import web
 
+from phasegate.contract.dossier import EXPORTER, PROMETHEUS
 from phasegate.contract.errors import SourceUnavailable
 from phasegate.contract.listening import is_loopback, parse_listen_address
 from phasegate.contract.secrets import redactor
@@ -67,7 +68,9 @@ class Spreading(click.Command):
 @click.option(
     "--no-authentication", "open_to_all", is_flag=True, help="Ask for no token beyond loopback."
 )
-@click.option("--source", type=click.Choice(["exporter"]), default="exporter", show_default=True)
+@click.option(
+    "--source", type=click.Choice([EXPORTER, PROMETHEUS]), default=EXPORTER, show_default=True
+)
 @click.option("--junit", multiple=True, metavar="GLOB...", help="Files with results of tests.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="What `baseline capture` wrote.")
 def serve(

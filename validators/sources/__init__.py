@@ -22,9 +22,10 @@ from phasegate.contract.settings import Settings
 class Request(NamedTuple):
     """What is asked for: evidence since a Unix time for these criteria.
 
-    `measurer` is the one source that gives counts and measured values: `exporter`. `junit` are the
-    globs of the files with results of tests, `baseline` the file that was named for one. `earlier`
-    is what an earlier look of the same call found: what is tried on a server is tried once a call.
+    `measurer` is the one source that gives counts and measured values: `exporter` or `prometheus`.
+    `junit` are the globs of the files with results of tests, `baseline` the file that was named for
+    one. `earlier` is what an earlier look of the same call found: what is tried on a server is
+    tried once a call.
     """
 
     settings: Settings
@@ -55,7 +56,7 @@ def gather(request: Request, clock: Callable[[], float]) -> Dossier:
 
     Judged is the moment (Unix seconds) after all was read, else it would lie in the future.
     """
-    dossier = Dossier(clock())
+    dossier = Dossier(clock(), measurer=request.measurer)
     for source in find_sources():
         try:
             dossier = source.fill(dossier, request)

@@ -22,7 +22,7 @@ from phasegate.contract.judge import AUDIT_PROOFS
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.validators.sources import Request
-from phasegate.validators.sources.identities import CONNECT_SECONDS, IDENTITY
+from phasegate.validators.sources.targets import CONNECT_SECONDS, IDENTITY
 from phasegate.validators.time_limit import time_limit
 
 if TYPE_CHECKING:

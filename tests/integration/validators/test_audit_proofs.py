@@ -20,7 +20,7 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.operate.grants import ROLES, render_grants
 from phasegate.validators.sources import Request, audit_proofs
-from phasegate.validators.sources.identities import ask_database
+from phasegate.validators.sources.targets import ask_database
 from tests.fixtures.audited import make_users
 from tests.fixtures.database import Database
 

@@ -95,7 +95,6 @@ def test_keys_without_effect_are_told_and_nothing_below_them(tmp_path: Path) -> 
         "audit.partition",
         "audit.premake",
         "audit.retention",
-        "prometheus",
         "migrate",
     )
     assert read(tmp_path, "environment: test").without_effect == ()

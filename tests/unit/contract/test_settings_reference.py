@@ -39,7 +39,7 @@ lookups: [{query_type: q, sql: "select $1", parameter: users.uuid}]
 audit: {table: public.audit_logs, retention: 1 year, watch: [{table: public.users}]}
 health: [{name: api, url: "http://h/", body: {json: {status: ok, n: 3}}, status: [200, 204]}]
 application: {metrics_url: "http://h/m", cache: {requests: a, hits: b}}
-prometheus: {url: "http://p", headers: {X-Scope-OrgID: team}}
+prometheus: {url: "http://p", headers: {X-Scope-OrgID: tenant-a}}
 criteria: {required: [health], audit_partition_size: {warning: 1GiB, critical: 1500MB}}
 migrate: {hooks: {drain: {url: "http://h/drain", retries: 2}}}
 """
@@ -141,7 +141,7 @@ def test_what_is_described_reads_back_as_the_same_settings(tmp_path: Path) -> No
     described["database"]["url"] = ENVIRON["DATABASE_URL"]
     described["database"]["replicas"]["r1"]["url"] = "host=r"
     described["cache"]["url"] = "redis://h"
-    described["prometheus"]["headers"]["X-Scope-OrgID"] = "team"
+    described["prometheus"]["headers"]["X-Scope-OrgID"] = "tenant-a"
     again = read(tmp_path, yaml.safe_dump(described))
     assert replace(again, without_effect=()) == replace(settings, without_effect=())
 
@@ -178,8 +178,8 @@ def test_the_hash_follows_the_settings_and_no_secret(tmp_path: Path) -> None:
     assert settings_hash(read(tmp_path, other), "tables", "audit.table") == settings_hash(
         settings, "tables", "audit.table"
     )
-    team = FILE.replace("OrgID: team", "OrgID: other")
-    assert settings_hash(read(tmp_path, team)) == settings_hash(settings)
+    tenant = FILE.replace("OrgID: tenant-a", "OrgID: other")
+    assert settings_hash(read(tmp_path, tenant)) == settings_hash(settings)
 
 
 USERS = TableName("public", "users")

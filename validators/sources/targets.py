@@ -47,6 +47,7 @@ def fill(dossier: Dossier, request: Request) -> Dossier:
             known[CACHE] = f"{address.identity}/0/{address.database}"
         except SourceError as error:
             dossier = with_problem(dossier, error)
+    # After the measurer: without its evidence nobody needs to be asked.
     if dossier.evidence is not None and needs_connection(request.criteria, settings):
         try:
             known[DATABASE] = ask_database(settings)
