@@ -45,6 +45,7 @@ application:
   errors: {metric: http_requests_total, match: {status: "5.."}}
   cache: {requests: cache_requests_total, hits: cache_hits_total}
 criteria:
+  required: [health, uuid_lookup_latency, cache_hit_rate, audit_coverage]
   # Stricter than the guide's 10 ms: in a table this small even a scan of all rows is fast.
   uuid_lookup_latency: {warning: 4ms}
 """)

@@ -117,7 +117,9 @@ def test_whole_demo_measures_refuses_passes_and_leaves_nothing(folder: Path) -> 
         ("3", "REFUSED"),
         ("1", "REFUSED"),
         ("0", "opens"),
+        ("0", "opens"),
     ]
+    assert re.search(r"PASSED: 4 of 4 criteria passed.*audit_coverage +passed", run.text, re.S)
     assert re.search(r"uuid_lookup_latency: failed\n +why +database public.users: ", run.text)
 
 
