@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from phasegate.contract.errors import ConfigFault
+from phasegate.contract.frozen import frozen
 from phasegate.contract.secrets import redact
 
 MAX_BYTES = 1_048_576
@@ -33,7 +34,7 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0
 _ODD_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)|[-+]?0[xob][0-9a-fA-F_]+")
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """One value with its place. `key` is the dotted path from the top, with `[n]` in lists."""
 
@@ -42,7 +43,7 @@ class Node:
     column: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Scalar(Node):
     """`text` is what was written, with variables expanded; `quoted` as the file had it.
 
@@ -72,12 +73,12 @@ class Scalar(Node):
         return _TRUTHS[self.text]
 
 
-@dataclass(frozen=True)
+@frozen
 class Sequence(Node):
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """A key of a mapping, the place of the key itself, and its value."""
 
@@ -86,7 +87,7 @@ class Entry:
     value: Node
 
 
-@dataclass(frozen=True)
+@frozen
 class MappingNode(Node):
     entries: tuple[Entry, ...]
 
@@ -94,7 +95,7 @@ class MappingNode(Node):
         return next((entry.value for entry in self.entries if entry.name == name), None)
 
 
-@dataclass(frozen=True)
+@frozen
 class Unusable(Node):
     """A value whose fault has been told already."""
 

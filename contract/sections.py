@@ -1,8 +1,8 @@
 """Shapes that hold others: lists, maps by name, and sections with known keys.
 
-A section is a frozen dataclass whose fields are made by `setting(…)`: the field's name is the key
-in the file, its metadata the sentence, the shape and the example that the reader, the JSON Schema,
-the reference and `/config` all share.
+A section is a `keyed` class whose fields are made by `setting(…)`: the field's name is the key in
+the file, its metadata the sentence, the shape and the example that the reader, the JSON Schema, the
+reference and `/config` all share.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from phasegate.contract.document import Entry, MappingNode, Node, Reader, Sequence, join_key
+from phasegate.contract.frozen import frozen
 from phasegate.contract.shapes import INVALID, Shape, Text
 
 _METADATA = "setting"
 
 
-@dataclass(frozen=True)
+@frozen
 class Key:
     """What is known of one key. `effect_later`: read and checked, but nothing uses it yet."""
 
@@ -83,7 +83,7 @@ class Contradiction(NamedTuple):
 Rule = Callable[[Mapping[str, Any]], Iterator[Contradiction]]
 
 
-@dataclass(frozen=True)
+@frozen
 class ListOf(Shape):
     """A list, read into a tuple; an item with a fault is `INVALID` in it."""
 
@@ -120,7 +120,7 @@ class ListOf(Shape):
         return [self.item.plain(item) for item in value]
 
 
-@dataclass(frozen=True)
+@frozen
 class MapOf(Shape):
     """A mapping from names of the user's choice to one shape; one with a fault is `INVALID`."""
 
@@ -156,7 +156,7 @@ class MapOf(Shape):
         return {name: self.item.plain(item) for name, item in value.items()}
 
 
-@dataclass(frozen=True)
+@frozen
 class Section(Shape):
     """A mapping with known keys, read into the dataclass `of`."""
 

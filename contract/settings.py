@@ -6,14 +6,13 @@ The reader, the JSON Schema, the reference and `/config` are all made from these
 key, add one field. Values that contradict each other are told by `contract/settings_rules.py`.
 """
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from phasegate.contract import settings_rules as rules
+from phasegate.contract.frozen import keyed
 from phasegate.contract.names import ColumnName, TableName
 from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import ListOf, MapOf, Section, setting
@@ -49,7 +48,7 @@ from phasegate.contract.units import Retention
 _STATUS = Number("an HTTP status", 100, 599, whole=True)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Exporter(HttpAccess):
     """How the exporter measures, and how others reach it."""
 
@@ -122,7 +121,7 @@ class Exporter(HttpAccess):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Table:
     """A table that gains a UUID key."""
 
@@ -140,7 +139,7 @@ class Table:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Lookup:
     """A query of the user's own, timed as the lookups by UUID are."""
 
@@ -156,7 +155,7 @@ class Lookup:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Watch:
     """A table whose changes the audit log must hold."""
 
@@ -173,7 +172,7 @@ class Watch:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AuditFunction:
     """The function that the triggers of the watched tables call."""
 
@@ -187,7 +186,7 @@ class AuditFunction:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Audit:
     """The audit log."""
 
@@ -233,7 +232,7 @@ class Audit:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Body:
     """What the body of a healthy answer holds."""
 
@@ -249,7 +248,7 @@ class Body:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Health(HttpAccess):
     """An HTTP check of health."""
 
@@ -264,7 +263,7 @@ class Health(HttpAccess):
     timeout: float = setting(Duration(0.05, 60), "Longest time of the whole answer.", 5.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class ApplicationCounter:
     """One counter of the application."""
 
@@ -277,7 +276,7 @@ class ApplicationCounter:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class ApplicationCache:
     """The application's own counters of its cache; told apart by their label `cache`."""
 
@@ -288,7 +287,7 @@ class ApplicationCache:
 _COUNTER = Section(ApplicationCounter, "metric, match")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Application(HttpAccess):
     """The application's own counters."""
 
@@ -316,7 +315,7 @@ class Application(HttpAccess):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Prometheus(HttpAccess):
     """A Prometheus-compatible API as a source of evidence."""
 
@@ -335,7 +334,7 @@ class Prometheus(HttpAccess):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Hook:
     """One step of the user's own: a command, or an HTTP POST."""
 
@@ -368,7 +367,7 @@ def _hook(doc: str) -> Hook | None:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Hooks:
     """The steps that only the user's platform can do."""
 
@@ -382,7 +381,7 @@ class Hooks:
     rollback_web: Hook | None = _hook("Deploys the previous frontend.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Backup:
     """Where backups go, and where one is proved by a restore."""
 
@@ -397,7 +396,7 @@ class Backup:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Migrate:
     """How the migration runs."""
 
@@ -408,7 +407,7 @@ class Migrate:
     backup: Backup = setting(Section(Backup, "directory, scratch_url"), "Backups.", Backup)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Settings:
     """All of `phasegate.yaml`, with defaults filled in.
 

@@ -3,13 +3,12 @@
 Only the settings; `contract/connection.py` turns them into what a driver takes.
 """
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from phasegate.contract.frozen import keyed
 from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import MapOf, Section, setting
 from phasegate.contract.settings_kinds import CACHE_URL, COMMAND, DATABASE_URL, NAME
@@ -17,7 +16,7 @@ from phasegate.contract.settings_rules import of_replica
 from phasegate.contract.shapes import FilePath, Text
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Access:
     """Where the connection string and the password come from."""
 
@@ -45,7 +44,7 @@ class Access:
         return self.url is not None or self.url_file is not None
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Connection(Access):
     """A PostgreSQL server."""
 
@@ -58,7 +57,7 @@ class Connection(Access):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Replica(Connection):
     """A standby."""
 
@@ -70,7 +69,7 @@ class Replica(Connection):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Identity:
     """Which server and database the evidence must be of."""
 
@@ -83,7 +82,7 @@ class Identity:
     database: str | None = setting(Text(), "Name of the database.", None, example="mono_prod")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Database(Connection):
     """The primary, its replicas and its identity."""
 
@@ -100,7 +99,7 @@ class Database(Connection):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Cache(Access):
     """The Redis or Valkey that holds the permission cache."""
 

@@ -4,11 +4,9 @@ The defaults of the limits are the entries of `contract/criteria.py`; `None` her
 A criterion without limits has only the keys that say how fresh its evidence must be.
 """
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from phasegate.contract.frozen import keyed
 from phasegate.contract.sections import ListOf, Section, setting, without_effect_yet
 from phasegate.contract.settings_rules import of_limits
 from phasegate.contract.shapes import Choice, Duration, Number, Shape, Size, Switch
@@ -37,7 +35,7 @@ _ROWS = Number("rows an hour", 1, 1e15)
 _RUNWAY = Duration(60)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Criterion:
     """What every criterion has."""
 
@@ -57,7 +55,7 @@ def _not_measured_yet(doc: str) -> Criterion:
 _COUNTED = "max_age, min_span, confidence, assumed_dispersion"
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class CountedCriterion(Criterion):
     """A criterion that is decided by a test on counts."""
 
@@ -83,7 +81,7 @@ def _limit(shape: Shape, severity: str, example: str) -> float | None:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class UuidLookupLatency(CountedCriterion):
     """Both limits become bucket edges of the histogram."""
 
@@ -91,7 +89,7 @@ class UuidLookupLatency(CountedCriterion):
     critical: float | None = _limit(_DURATION, "critical", "20ms")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class CacheHitRate(CountedCriterion):
     """Hits by lookups; worse below."""
 
@@ -99,7 +97,7 @@ class CacheHitRate(CountedCriterion):
     critical: float | None = _limit(_RATIO, "critical", "0.8")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class ErrorRate(CountedCriterion):
     """Errors by requests, against the captured baseline."""
 
@@ -113,7 +111,7 @@ class ErrorRate(CountedCriterion):
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AuditCoverage(Criterion):
     """Whether every change leaves a row in the audit log."""
 
@@ -132,7 +130,7 @@ class AuditCoverage(Criterion):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AuditGrowth(Criterion):
     """New audit rows in an hour; alert only."""
 
@@ -141,7 +139,7 @@ class AuditGrowth(Criterion):
     critical: float | None = _limit(_ROWS, "critical, rows an hour", "50000")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AuditPartitionSize(Criterion):
     """Size of the largest audit partition."""
 
@@ -149,7 +147,7 @@ class AuditPartitionSize(Criterion):
     critical: int | None = setting(Size(), "Limit of critical.", None, example="20GiB")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AuditPartitionRunway(Criterion):
     """Time for which partitions stand ready; worse below."""
 
@@ -157,7 +155,7 @@ class AuditPartitionRunway(Criterion):
     critical: float | None = _limit(_RUNWAY, "critical", "3d")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Criteria:
     """What `validate` judges, and overrides by criterion."""
 

@@ -1,18 +1,17 @@
 """The keys by which every HTTP endpoint is reached: certificates and authentication."""
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from phasegate.contract.frozen import keyed
 from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import Section, setting
 from phasegate.contract.settings_rules import of_basic_auth
 from phasegate.contract.shapes import FilePath, Text
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class BasicAuth:
     """User and password of HTTP basic authentication."""
 
@@ -28,7 +27,7 @@ class BasicAuth:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class HttpAccess:
     """Certificates and authentication of an HTTP client."""
 

@@ -1,10 +1,8 @@
 """Where customers' issues would show: alerts, queries of trackers, and a list that people sign."""
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ _HEADERS = MapOf(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Endpoint(HttpAccess):
     """One place that is asked over HTTP."""
 
@@ -33,7 +31,7 @@ class Endpoint(HttpAccess):
     timeout: float = setting(Duration(0.05, 60), "Longest time of the whole answer.", 10.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class AlertSource(Endpoint):
     """A Prometheus or an Alertmanager whose alerts tell of customers' issues."""
 
@@ -57,7 +55,7 @@ class AlertSource(Endpoint):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class TrackerQuery(Endpoint):
     """One query that counts open issues."""
 
@@ -77,7 +75,7 @@ class TrackerQuery(Endpoint):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Signoff:
     """A list of items that people check."""
 
@@ -112,7 +110,7 @@ def _named_once(values: Mapping[str, Any]) -> Iterator[Contradiction]:
             seen |= {name} if name is not None else set()
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class Issues:
     """Every source that is named here must say that there is no issue."""
 

@@ -11,13 +11,13 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from phasegate.contract import units
 from phasegate.contract.document import Node, Reader, Scalar, Unusable, describe_node, is_text
+from phasegate.contract.frozen import frozen
 from phasegate.contract.secrets import HIDDEN, Dsn, Secret
 
 
@@ -65,7 +65,7 @@ def with_variable(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, VARIABLE_SCHEMA]}
 
 
-@dataclass(frozen=True)
+@frozen
 class Text(Shape):
     """A text. `pattern` is matched whole; `expected` says it in words."""
 
@@ -102,7 +102,7 @@ class Text(Shape):
         return HIDDEN if self.secret else value
 
 
-@dataclass(frozen=True)
+@frozen
 class Converted(Text):
     """A text that `convert` turns into a value of its own, or refuses by ValueError."""
 
@@ -121,7 +121,7 @@ class Converted(Text):
         return str(value)
 
 
-@dataclass(frozen=True)
+@frozen
 class ConnectionString(Text):
     """Where a server is, perhaps with a password. `check` raises ValueError on a malformed one."""
 
@@ -139,7 +139,7 @@ class ConnectionString(Text):
         return Dsn(text)
 
 
-@dataclass(frozen=True)
+@frozen
 class FilePath(Text):
     """A path; a relative one starts from the folder of the configuration file."""
 
@@ -158,7 +158,7 @@ class FilePath(Text):
         return str(value)
 
 
-@dataclass(frozen=True)
+@frozen
 class Regex(Text):
     """A regular expression, kept as text; it is matched whole."""
 
@@ -175,7 +175,7 @@ class Regex(Text):
         return text
 
 
-@dataclass(frozen=True)
+@frozen
 class HttpUrl(Text):
     """An http or https URL without user and password, which have keys of their own."""
 
@@ -206,7 +206,7 @@ class HttpUrl(Text):
         return with_variable({"type": "string", "pattern": r"^https?://[^\s@/?#]+([/?#]\S*)?$"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice(Shape):
     """One of a few values, texts or whole numbers."""
 
@@ -228,7 +228,7 @@ class Choice(Shape):
         return with_variable({"enum": list(self.values)})
 
 
-@dataclass(frozen=True)
+@frozen
 class Switch(Shape):
     """On or off."""
 
@@ -246,7 +246,7 @@ class Switch(Shape):
         return with_variable({"type": "boolean"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Number(Shape):
     """A finite number between `least` and `most`, whole where `whole`."""
 
@@ -278,7 +278,7 @@ class Number(Shape):
         return with_variable({"type": kind, "minimum": self.least, "maximum": self.most})
 
 
-@dataclass(frozen=True)
+@frozen
 class Duration(Shape):
     """A duration, read into float seconds between `least` and `most`."""
 
@@ -311,7 +311,7 @@ class Duration(Shape):
         return units.format_duration(value)
 
 
-@dataclass(frozen=True)
+@frozen
 class Size(Shape):
     """A size, read into whole bytes between `least` and `most`."""
 
@@ -344,7 +344,7 @@ class Size(Shape):
         return units.format_size(value)
 
 
-@dataclass(frozen=True)
+@frozen
 class JsonScalar(Shape):
     """Any text, number, boolean or null, as JSON would have it."""
 

@@ -6,17 +6,17 @@ ignored. Stricter than the toolkit on purpose: an empty file, an empty list of u
 `client_allowed_sans` that nothing enforces would look like protection and be none.
 """
 
-# ruff: noqa: RUF009  (setting() returns a dataclass field)
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from phasegate.contract.document import MappingNode, Node, Reader, Scalar, read_document
 from phasegate.contract.errors import ConfigError, ConfigFault
+from phasegate.contract.frozen import frozen, keyed
 from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import Contradiction, ListOf, MapOf, Rule, Section, setting
 from phasegate.contract.shapes import (
@@ -71,7 +71,7 @@ _OLD_TLS = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class _Supported(Choice):
     """A choice of the format of which a few values are not supported here, each with its reason."""
 
@@ -103,7 +103,7 @@ class _Http2(_Truth):
         return INVALID
 
 
-@dataclass(frozen=True)
+@frozen
 class _OneCurve(ListOf):
     def read(self, node: Node, reader: Reader) -> Any:
         curves = super().read(node, reader)
@@ -118,7 +118,7 @@ class _OneCurve(ListOf):
         return INVALID
 
 
-@dataclass(frozen=True)
+@frozen
 class _Interval(Duration):
     """A duration in which a bare 0 means "off"."""
 
@@ -161,7 +161,7 @@ class _Headers(Shape):
         return {"type": "object", "propertyNames": {"enum": list(HEADERS)}}
 
 
-@dataclass(frozen=True)
+@frozen
 class _HeaderText(Shape):
     """The text of a header; `X-XSS-Protection: 0` is one too, though YAML calls it a number."""
 
@@ -250,7 +250,7 @@ _HASH = Text(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class TlsServer:
     """TLS of the server. Paths start from the folder of the file."""
 
@@ -279,7 +279,7 @@ class TlsServer:
         return tuple(path for path in given if path is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class HttpServer:
     """HTTP of the server."""
 
@@ -287,7 +287,7 @@ class HttpServer:
     headers: Mapping[str, str] = setting(_Headers(), "Headers of every answer.", dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class RateLimit:
     """A bucket of `burst` requests that gains one every `interval` seconds; 0 turns it off."""
 
@@ -295,7 +295,7 @@ class RateLimit:
     burst: int = setting(Number("requests", 0, 1_000_000, whole=True), "Requests at once.")
 
 
-@dataclass(frozen=True, kw_only=True)
+@keyed
 class WebConfig:
     """The web file. `places` are line and column of the keys of TLS, for faults found later."""
 
