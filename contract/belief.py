@@ -55,8 +55,7 @@ class Belief(NamedTuple):
 
 def is_pinned(settings: Settings) -> bool:
     """Whether the configuration alone tells which database the evidence must be of."""
-    pinned = settings.database.identity
-    return bool(pinned.system_identifier and pinned.database)
+    return settings.database.identity.pinned
 
 
 def believe(

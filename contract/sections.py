@@ -192,7 +192,7 @@ class Section(Shape):
         usable = {name: value for name, value in values.items() if value is not INVALID}
         for rule in self.rules:
             for contradiction in rule(usable):
-                _tell(contradiction, node, reader)
+                tell(contradiction, node, reader)
         complete = complete and len(usable) == len(keys)
         return self.of(**usable) if complete else INVALID
 
@@ -212,7 +212,7 @@ def _refuse_unknown(entry: Entry, keys: Mapping[str, Key], reader: Reader) -> No
     reader.fault(entry.place, "an unknown key", "one of " + ", ".join(keys), hint)
 
 
-def _tell(contradiction: Contradiction, node: Node, reader: Reader) -> None:
+def tell(contradiction: Contradiction, node: Node, reader: Reader) -> None:
     """Points at the deepest node that the path leads to: an absent key has no place."""
     place, name = node, node.key
     for step in contradiction.path:

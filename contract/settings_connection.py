@@ -81,6 +81,11 @@ class Identity:
     )
     database: str | None = setting(Text(), "Name of the database.", None, example="mono_prod")
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it tells which database the evidence must be of, with no one asked."""
+        return bool(self.system_identifier and self.database)
+
 
 @keyed
 class Database(Connection):
@@ -94,7 +99,8 @@ class Database(Connection):
     )
     identity: Identity = setting(
         Section(Identity, "system_identifier, database"),
-        "Pinned by `phasegate init`; compared with the evidence, without connecting.",
+        "Pinned by `phasegate init`; compared with the evidence, without connecting: so `validate` "
+        "and `baseline` need no `url`.",
         Identity,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from phasegate.contract.frozen import keyed
 from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import Contradiction, ListOf, MapOf, Section, setting
 from phasegate.contract.settings_http import HttpAccess

@@ -23,8 +23,9 @@ from phasegate.contract.document import (
 )
 from phasegate.contract.errors import ConfigError
 from phasegate.contract.secrets import Secret, redactor
-from phasegate.contract.sections import ListOf, MapOf, Section, keys_of
+from phasegate.contract.sections import ListOf, MapOf, Section, keys_of, tell
 from phasegate.contract.settings import SETTINGS, Settings
+from phasegate.contract.settings_rules import NO_DATABASE
 from phasegate.contract.shapes import INVALID, Shape
 
 _NOWHERE = "the environment"
@@ -41,10 +42,13 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     return usual if usual.is_file() else None
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], *, connects: bool = True
+) -> Settings:
     """The settings of a file, or of DATABASE_URL and REDIS_URL alone where `path` is None.
 
-    Raises ConfigError with every fault of the file.
+    Raises ConfigError with every fault of the file. Whoever `connects` must know where to; who
+    does not must know at least which database it is.
     """
     reader = Reader(
         file=str(path) if path else _NOWHERE,
@@ -55,6 +59,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     settings: Any = INVALID
     if written is not None:
         settings = SETTINGS.read(_with_environment(written, environ), reader)
+    if written is not None and settings is not INVALID and connects:
+        _demand_database(settings, written, reader)
     if reader.faults:
         faults = sorted(reader.faults, key=lambda fault: (fault.line, fault.column, fault.key))
         raise ConfigError(tuple(faults))
@@ -63,6 +69,11 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     redactor.learn(secrets_of(settings))
     unused = tuple(_unused(written, SETTINGS))
     return dataclasses.replace(_resolved(settings, reader.base), file=path, without_effect=unused)
+
+
+def _demand_database(settings: Settings, written: Node, reader: Reader) -> None:
+    if not settings.database.configured:
+        tell(NO_DATABASE, written, reader)
 
 
 def _read(path: Path, reader: Reader) -> Node | None:

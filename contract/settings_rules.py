@@ -184,14 +184,18 @@ def _probe_timeout(values: Values) -> Iterator[Contradiction]:
         )
 
 
+NO_DATABASE = Contradiction(
+    ("database", "url"),
+    "no database",
+    "database.url or url_file in phasegate.yaml, or the environment variable DATABASE_URL",
+    "the file is named by --config (--config.file for the exporter) or PHASEGATE_CONFIG",
+)
+
+
 def _somewhere(values: Values) -> Iterator[Contradiction]:
-    if "database" in values and not values["database"].configured:
-        yield Contradiction(
-            ("database", "url"),
-            "no database",
-            "database.url or url_file in phasegate.yaml, or the environment variable DATABASE_URL",
-            "the file is named by --config (--config.file for the exporter) or PHASEGATE_CONFIG",
-        )
+    # Whose identity is pinned can be judged by who cannot connect.
+    if (given := values.get("database")) and not (given.configured or given.identity.pinned):
+        yield NO_DATABASE
 
 
 def _audited(values: Values) -> Iterator[Contradiction]:

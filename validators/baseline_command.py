@@ -65,7 +65,7 @@ def capture(
     *, config: Path | None, window: float, output: str | None, document: str | None
 ) -> None:
     """Write the baseline, and the performance baseline as a document."""
-    settings = load_settings(find_config(config, os.environ), os.environ)
+    settings = load_settings(find_config(config, os.environ), os.environ, connects=False)
     place = Path(output) if output else find_baseline(settings)
     since = time.time() - window
     dossier = gather(Request(settings, _ASKED, since, NAME), time.time)
@@ -90,7 +90,9 @@ def capture(
 def show(*, config: Path | None, file: Path | None, form: str) -> None:
     """Print the baseline, once its seal is found whole."""
     if file is None:
-        file = find_baseline(load_settings(find_config(config, os.environ), os.environ))
+        file = find_baseline(
+            load_settings(find_config(config, os.environ), os.environ, connects=False)
+        )
     found = read_baseline(file)
     click.echo(render_document(found) if form == "markdown" else encode_baseline(found), nl=False)
 

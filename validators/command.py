@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -146,12 +147,14 @@ def validate(
     **asked: Any,
 ) -> None:
     """Judge the success criteria on measured evidence, and exit by the verdict."""
+    # As from a terminal: nothing is half written, and the exit code says that nothing was judged.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if more and not criteria:
         raise click.UsageError(f"found {more[0]!r}, expected --criterion before it")
     flags = Flags(criteria=criteria + more, **asked)
     places = pair_outputs(formats, outputs, context.meta[ORDER])
     check_attest(attest, save, [place for _, place in places])
-    settings = load_settings(find_config(config, os.environ), os.environ)
+    settings = load_settings(find_config(config, os.environ), os.environ, connects=False)
     if listing or explain:
         click.echo(_describe(flags, settings, listing=listing), nl=False)
         return

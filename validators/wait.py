@@ -7,7 +7,6 @@ decides is valid for any number of looks from one origin, and for no sliding win
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
 
@@ -24,7 +23,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, GROWTH = 1.0, 10.0, 1.3
 
 def wait_for_decision(look: Callable[[], Look], within_seconds: float) -> Look:
     """The look that decided, or the last one; each is told on standard error."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
     while True:
         found = look()

@@ -68,6 +68,7 @@ def main(
         error.show()
         sys.exit(error.exit_code if error.exit_code != 1 else 2)
     except (click.Abort, KeyboardInterrupt):
+        click.echo("phasegate: stopped by a signal; the same command starts it again", err=True)
         sys.exit(5)
     except PhasegateError as error:
         click.echo(f"phasegate: {error}", err=True)

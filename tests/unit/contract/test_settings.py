@@ -123,6 +123,22 @@ def test_neither_file_nor_database_url_names_both_ways() -> None:
     assert "PHASEGATE_CONFIG" in fault.hint
 
 
+def test_who_does_not_connect_needs_no_url_where_the_identity_is_pinned(tmp_path: Path) -> None:
+    file = tmp_path / "phasegate.yaml"
+    file.write_text(
+        'environment: x\ndatabase: {identity: {system_identifier: "74", database: mono}}'
+    )
+    assert not load_settings(file, {}, connects=False).database.configured
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, {})
+    (fault,) = caught.value.faults
+    assert (fault.key, fault.line, fault.found) == ("database.url", 2, "no database")
+    # Half of an identity pins nothing.
+    file.write_text('database: {identity: {system_identifier: "74"}}')
+    with pytest.raises(ConfigError, match="no database"):
+        load_settings(file, {}, connects=False)
+
+
 @pytest.mark.parametrize(
     ("text", "database", "cache"),
     [

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,6 +204,49 @@ def test_altered_or_foreign_evidence_is_refused(pipeline: Pipeline) -> None:
     pipeline.configure("  uuid_lookup_latency: {warning: 1s, critical: 2s}")
     code, _, err = pipeline.call("--evidence", str(kept))
     assert (code, "another configuration" in err) == (2, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda found: found.name)
+def test_a_signal_before_the_verdict_is_5(number: signal.Signals, pipeline: Pipeline) -> None:
+    pipeline.server.hang = True
+    # A job of a shell's background ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    called = subprocess.Popen(
+        [sys.executable, "-m", "phasegate", "validate", "--config", str(pipeline.config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    until = time.monotonic() + 30
+    while not pipeline.server.asked and time.monotonic() < until:
+        time.sleep(0.02)
+    called.send_signal(number)
+    out, err = called.communicate(timeout=30)
+    assert (called.returncode, out) == (5, "")
+    assert err.strip() == "phasegate: stopped by a signal; the same command starts it again"
+
+
+def test_evidence_that_is_there_decides_at_once(pipeline: Pipeline) -> None:
+    """No new sample is waited for, even where a wait is allowed: one request, and the verdict."""
+    began = time.monotonic()
+    for arguments in ([], ["--wait", "10m"], ["--wait", "10m", "--since", "1"]):
+        pipeline.server.asked.clear()
+        code, _, err = pipeline.call(*arguments)
+        assert (code, len(pipeline.server.asked), "waiting" in err) == (0, 1, False)
+    assert time.monotonic() - began < 5
+
+
+def test_a_judge_without_a_connection_string_judges_a_pinned_database(pipeline: Pipeline) -> None:
+    text = pipeline.config.read_text()
+    pipeline.config.write_text(re.sub(r"  url: postgresql:.*\n", "", text))
+    assert pipeline.call()[0] == 0
+    kept = pipeline.folder / "kept.json"
+    assert pipeline.call("--save-evidence", str(kept))[0] == 0
+    assert pipeline.call("--evidence", str(kept))[0] == 0
+    pipeline.config.write_text(re.sub(r"  (url: postgresql|identity):.*\n", "", text))
+    code, out, err = pipeline.call()
+    assert (code, out, "database" in err) == (2, "", True)
 
 
 def test_loosened_criteria_show_in_the_verdict(pipeline: Pipeline) -> None:

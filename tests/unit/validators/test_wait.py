@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 
@@ -77,7 +76,6 @@ def test_looks_until_decided_or_over(
 
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     sizes = iter((4, 8, 40, 50))
 
     def grow() -> tuple[Dossier, Report]:
