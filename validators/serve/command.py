@@ -88,7 +88,7 @@ def serve(
     """Answer Argo Rollouts and Flagger with verdicts, over HTTP."""
     where = _check_access(address, token_file, open_to_all=open_to_all)
     tls = _make_tls(cert, key)
-    settings = load_settings(find_config(config, os.environ), os.environ)
+    settings = load_settings(find_config(config, os.environ), os.environ, connects=False)
     _configure_logs()
     look = partial(_look, settings, source, junit, baseline)
     judge = Judge(settings, junit, look)
