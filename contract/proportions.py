@@ -236,15 +236,18 @@ def _decide(
     low = Count(sum(found.low for found in tallies), sum(found.total for found in tallies))
     high = Count(sum(found.high for found in tallies), low.total)
     start, end = counted[0][0].start, max(block.end for block, _ in counted)
-    measured = statistics.dispersion([Count(found.high, found.total) for found in tallies])
-    spread = max(1.0, rule.assumed_dispersion) if measured is None else measured
+    each = [Count(found.high, found.total) for found in tallies]
+    measured = statistics.dispersion(each)
+    spread = measured or statistics.assumed_dispersion(each, rule.assumed_dispersion)
     bounds = statistics.interval(high.thinned(spread), rule.confidence)
 
     def passes(count: Count) -> bool:
         return proof.passes(count.thinned(spread))
 
     def fails(count: Count) -> bool:
-        return proof.fails(count.thinned(spread))
+        # What breaks down within a few blocks is no burst to be waited for.
+        most = spread if measured else min(spread, statistics.MOST_DISPERSION)
+        return proof.fails(count.thinned(most))
 
     needed = None
     if fails(low):

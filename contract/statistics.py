@@ -100,8 +100,19 @@ def dispersion(blocks: Sequence[Count]) -> float | None:
     None with fewer than `LEAST_BLOCKS` blocks that hold something.
     """
     filled = [block for block in blocks if block.total > 0]
-    if len(filled) < LEAST_BLOCKS:
-        return None
+    return _dispersion(filled) if len(filled) >= LEAST_BLOCKS else None
+
+
+def assumed_dispersion(blocks: Sequence[Count], assumed: float) -> float:
+    """The same of blocks too few to measure it: as assumed, or more where even they vary by more.
+
+    Bursts are seen in few blocks where there are any; that none are seen there proves nothing.
+    """
+    filled = [block for block in blocks if block.total > 0]
+    return max(1.0, assumed, _dispersion(filled) if len(filled) > 1 else 1.0)
+
+
+def _dispersion(filled: Sequence[Count]) -> float:
     total = sum(block.total for block in filled)
     share = sum(block.bad for block in filled) / total
     if share in (0, 1):

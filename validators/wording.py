@@ -28,8 +28,8 @@ def told(one: Judgement) -> list[str]:
         notes += [f"{s['subject']}: {note}" for s in subjects for note in s["notes"]]
         assumed = [s for s in subjects if s["dispersion_assumed"] and s["blocks"]]
         if assumed:
-            factor = assumed[0]["dispersion"]
-            notes.append(f"dispersion assumed to be {factor:g}: fewer than 20 blocks")
+            factor = max(s["dispersion"] for s in assumed)
+            notes.append(f"dispersion assumed to be {factor:.3g}: fewer than 20 blocks")
         if one.facts.get("scope"):
             notes.append(f"counted by the {one.facts['scope']}")
     return notes

@@ -74,6 +74,20 @@ def test_bursts_are_worth_less_than_even_counts() -> None:
     assert of(bursts).verdict is INCONCLUSIVE
 
 
+@pytest.mark.parametrize("anytime", [False, True])
+def test_a_burst_among_few_blocks_is_no_proof_and_a_breakdown_is_no_burst(anytime: bool) -> None:
+    """Below 20 blocks, where the dispersion is assumed unless they themselves show more."""
+    rule = Rule(anytime=anytime)
+    even = [probe_block(end, bad=1, good=99) for end in ends(11)]
+    assert of(even, rule=rule).verdict is PASSED
+    burst = [probe_block(end, bad=11 * (i == 4), good=100) for i, end in enumerate(ends(11))]
+    found = of(burst, rule=rule)
+    assert (found.verdict, found.facts["subjects"][0]["dispersion"] > 10) == (INCONCLUSIVE, True)
+    assert "in bursts" in found.reason
+    broken = [probe_block(end, bad=100, good=100 * (i == 0)) for i, end in enumerate(ends(6))]
+    assert of(broken, rule=rule).verdict is FAILED
+
+
 def test_what_turned_bad_at_the_end_does_not_pass() -> None:
     turned = [probe_block(end, bad=6, good=44) for end in ends(10)]
     found = of([*healthy(100)[:90], *turned])

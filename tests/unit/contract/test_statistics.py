@@ -116,3 +116,18 @@ def test_extremes_stay_within_bounds() -> None:
     assert statistics.binomial_cdf(3, 10, 0.0) == 1.0
     assert statistics.binomial_cdf(3, 10, 1.0) == 0.0
     assert statistics.log_evidence(Count(0, 1e7), 0.05, PASSING) > 1e5
+
+
+def test_few_blocks_are_assumed_to_vary_and_more_where_they_do() -> None:
+    even = [Count(2, 50)] * 8
+    assert statistics.assumed_dispersion(even, 2.0) == 2.0
+    assert statistics.assumed_dispersion(even, 0.5) == 1.0
+    assert statistics.assumed_dispersion(even[:1], 2.0) == 2.0
+    assert statistics.assumed_dispersion([], 2.0) == 2.0
+    burst = [*even[:7], Count(30, 50)]
+    counts = [block.bad for block in burst]
+    share = sum(counts) / 400
+    pearson = sum((bad - 50 * share) ** 2 / (50 * share * (1 - share)) for bad in counts)
+    expected = pearson / stats.chi2.ppf(0.1, 7)
+    assert statistics.assumed_dispersion(burst, 2.0) == pytest.approx(expected)
+    assert statistics.dispersion(burst) is None
