@@ -100,29 +100,32 @@ def dispersion(blocks: Sequence[Count]) -> float | None:
     None with fewer than `LEAST_BLOCKS` blocks that hold something.
     """
     filled = [block for block in blocks if block.total > 0]
-    return _dispersion(filled) if len(filled) >= LEAST_BLOCKS else None
+    if len(filled) < LEAST_BLOCKS:
+        return None
+    least = _chi_square_quantile(1 - DISPERSION_CONFIDENCE, len(filled) - 1)
+    return max(1.0, _pearson(filled) / least)
 
 
 def assumed_dispersion(blocks: Sequence[Count], assumed: float) -> float:
-    """The same of blocks too few to measure it: as assumed, or more where even they vary by more.
+    """The same of blocks too few to bound it: as assumed, or as they vary where that is more.
 
     Bursts are seen in few blocks where there are any; that none are seen there proves nothing.
     """
     filled = [block for block in blocks if block.total > 0]
-    return max(1.0, assumed, _dispersion(filled) if len(filled) > 1 else 1.0)
+    seen = _pearson(filled) / (len(filled) - 1) if len(filled) > 1 else 1.0
+    return max(1.0, assumed, seen)
 
 
-def _dispersion(filled: Sequence[Count]) -> float:
+def _pearson(filled: Sequence[Count]) -> float:
+    """Pearson's statistic: about as many as there are blocks less one, were tries independent."""
     total = sum(block.total for block in filled)
     share = sum(block.bad for block in filled) / total
     if share in (0, 1):
-        return 1.0
-    freedom = len(filled) - 1
-    pearson = sum(
+        return 0.0
+    return sum(
         (block.bad - block.total * share) ** 2 / (block.total * share * (1 - share))
         for block in filled
     )
-    return max(1.0, pearson / _chi_square_quantile(1 - DISPERSION_CONFIDENCE, freedom))
 
 
 def tries_to_decide(count: Count, decides: Callable[[Count], bool], most: float) -> float | None:

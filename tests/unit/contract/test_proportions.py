@@ -84,6 +84,11 @@ def test_a_burst_among_few_blocks_is_no_proof_and_a_breakdown_is_no_burst(anytim
     found = of(burst, rule=rule)
     assert (found.verdict, found.facts["subjects"][0]["dispersion"] > 10) == (INCONCLUSIVE, True)
     assert "in bursts" in found.reason
+    # Two stalls of three probes are dearer than assumed, and no burst.
+    stalls = [probe_block(end, bad=3 * (i in (2, 7)), good=100) for i, end in enumerate(ends(11))]
+    found = of(stalls, rule=rule)
+    assert found.verdict is PASSED
+    assert 2 < found.facts["subjects"][0]["dispersion"] < 3
     broken = [probe_block(end, bad=100, good=100 * (i == 0)) for i, end in enumerate(ends(6))]
     assert of(broken, rule=rule).verdict is FAILED
 
