@@ -32,6 +32,9 @@ class Outcome(StrEnum):
     PROVED = "proved"
     REFUTED = "refuted"
     NOTHING = "nothing"
+    """It could not be made, or is not believed."""
+    QUIET = "quiet"
+    """It was made, and what it saw does not decide."""
 
 
 class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -261,7 +264,7 @@ def _of_complete(
     if not total:
         reason = f"{head}: no change was seen{aside}"
         remedy = "decode while the table is written to, or for longer"
-        return _nothing(table, "decoding", reason, remedy, facts)
+        return Proof(table, "decoding", Outcome.QUIET, reason, remedy, (), facts)
     unclear = {kind for kind, count in watched.blurred.items() if count}
     kinds = tuple(kind for kind, count in watched.matched.items() if count)
     if writer == "trigger":
@@ -274,7 +277,7 @@ def _of_complete(
             f"from others that the log holds ({decoding.other_rows:,}){aside}"
         )
         remedy = "decode for longer, or when nothing else writes to the log"
-        return _nothing(table, "decoding", reason, remedy, facts)
+        return Proof(table, "decoding", Outcome.QUIET, reason, remedy, (), facts)
     also = f", {total - matched:,} more not told from other rows" if total - matched else ""
     reason = (
         f"{head}: {matched:,} changes ({', '.join(kinds)}) in {watched.transactions:,} "

@@ -109,8 +109,10 @@ def evaluate_coverage(
     if verdict is Verdict.INCONCLUSIVE and all(one.remedy == DECODE for one in parts):
         facts_told["hopeless"] = True  # what nobody proves now, no wait will
     reasons, remedies = (list(dict.fromkeys(texts)) for texts in zip(*parts, strict=True))
+    # Statements of SQL bring a semicolon along.
+    remedy = list_first([text.removesuffix(";") for text in remedies])
     return Judgement(
-        *(AUDIT_COVERAGE, verdict, list_first(reasons), list_first(remedies)),
+        *(AUDIT_COVERAGE, verdict, list_first(reasons), remedy),
         *(measured, 0.0, facts_told),
     )
 
@@ -151,15 +153,19 @@ def _look(audit: Audit, facts: AuditFacts, proofs: Sequence[Proof]) -> _Found:
         of_table = {one.outcome: one for one in proofs if one.table == str(watch.table)}
         if refuted := of_table.get(Outcome.REFUTED):
             found.gaps.append(Gap(refuted.reason, refuted.remedy))
+        if untried := of_table.get(Outcome.NOTHING):
+            # Whoever asks for a proof does not take the catalog's word instead.
+            remedy = untried.remedy or "judge again, or ask for no proof of it"
+            found.doubts.append(Gap(untried.reason, remedy))
         tables = [one for one in facts.watched if (one.schema, one.table) == watch.table]
         if len(tables) != 1 or not _is_whole(tables[0]):
             doubt = {0: "not measured", 1: "measured in part"}.get(len(tables), "measured twice")
             found.doubts.append(Gap(f"{watch.table}: {doubt}", WAIT))
         elif watch.writer == "trigger" or not tables[0].relations:
             found.gaps.extend(find_gaps(audit, facts, tables[0]))
-        elif tried := of_table.get(Outcome.NOTHING):
-            found.doubts.append(Gap(tried.reason, tried.remedy))
-        elif Outcome.PROVED not in of_table:
+        elif quiet := of_table.get(Outcome.QUIET):
+            found.doubts.append(Gap(quiet.reason, quiet.remedy))
+        elif not {Outcome.PROVED, Outcome.NOTHING} & of_table.keys():
             what = f"{watch.table}: written by the application, of which no trigger tells"
             found.doubts.append(Gap(what, DECODE))
     return found

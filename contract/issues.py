@@ -208,7 +208,7 @@ def _of_alerts(answer: AlertAnswer, source: AlertSource, time: _Time) -> _Findin
         notes.append("an Alertmanager knows no rules: nothing shows that one can match")
     else:
         doubts += _rule_doubts(answer.rules, time.judged)
-        notes += _unset_labels(answer.rules, source.match)
+        doubts += _unset_labels(answer.rules, source.match)
     return _Finding(f"alerts {answer.name}", firing, doubts, notes, len(firing))
 
 
@@ -238,10 +238,10 @@ def _rule_doubts(rules: Sequence[AlertRule], judged: float) -> Iterator[str]:
 
 
 def _unset_labels(rules: Sequence[AlertRule], match: Mapping[str, str]) -> Iterator[str]:
-    """That a rule can match only by what its series bring along is known to nobody before."""
+    """A label that only series would bring along may be misspelt: nobody knows before one fires."""
     for label in match:
         if rules and not any(label in rule.labels for rule in rules):
-            yield f"no rule that can match sets the label {label}: its series must have it"
+            yield f"no rule sets the label {label}; match by alertname, or by labels of the rules"
 
 
 def _when(age: float) -> str:

@@ -250,6 +250,11 @@ def _judge_increase(criterion: str, case: _Case) -> Judgement:
     if before is None or doubt:
         reason = f"the baseline is not believed: {doubt}"
         return _undecided(criterion, reason, _CAPTURE, hopeless=True)
+    late = before.end - case.options.values_since
+    if case.options.values_since and late > 0:
+        reason = f"the baseline goes on until {late:.0f} s after the time that was asked for"
+        remedy = "name one that was captured before it: --baseline FILE"
+        return _undecided(criterion, reason, remedy, hopeless=True)
     # What the baseline itself counted is nothing to compare with it.
     since = max(case.options.since, before.end)
     series = [

@@ -99,7 +99,7 @@ class Database(Connection):
     )
     identity: Identity = setting(
         Section(Identity, "system_identifier, database"),
-        "Pinned by `phasegate init`; compared with the evidence, without connecting: so `validate` "
+        "Compared with the evidence, without connecting: so `validate` "
         "and `baseline` need no `url`.",
         Identity,
     )

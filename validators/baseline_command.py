@@ -61,12 +61,16 @@ def baseline() -> None:
 )
 @click.option("--output", metavar="FILE", help="baseline.json beside the configuration.")
 @click.option("--document", metavar="FILE", help="performance-baseline.md beside the baseline.")
+@click.option("--replace", is_flag=True, help="Write over a baseline that is there.")
 def capture(
-    *, config: Path | None, window: float, output: str | None, document: str | None
+    *, config: Path | None, window: float, output: str | None, document: str | None, replace: bool
 ) -> None:
     """Write the baseline, and the performance baseline as a document."""
     settings = load_settings(find_config(config, os.environ), os.environ, connects=False)
     place = Path(output) if output else find_baseline(settings)
+    if place.is_file() and not replace:
+        # Captured again after the change, it would hide what the change did.
+        raise click.UsageError(f"{place} is there; --replace captures anew, --output elsewhere")
     since = time.time() - window
     dossier = gather(Request(settings, _ASKED, since, NAME), time.time)
     _check(dossier, settings, since)

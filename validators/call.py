@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from msgspec.structs import replace
@@ -17,6 +17,9 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.settings_criteria import GATE_CRITERIA, SUCCESS_CRITERIA
 from phasegate.contract.times import EXPECTED, parse_time
 from phasegate.contract.units import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from phasegate.validators.saved import Saved
 
 JUDGED = SUCCESS_CRITERIA + GATE_CRITERIA
 TESTS = "integration_tests"
@@ -76,6 +79,24 @@ def plan_call(flags: Flags, settings: Settings, now: float) -> Call:
     options = replace(options, since=now - window)
     ages = [oldest(settings, options, name) for name in criteria if needs_exporter([name])]
     return Call(criteria, options, now - max(window, *ages, 0.0))
+
+
+def plan_replay(flags: Flags, settings: Settings, saved: Saved) -> Call:
+    """The question of saved evidence: its own, but for what the flags ask otherwise.
+
+    The origin and the rule that belongs to it stay, unless another origin is named: the same
+    evidence by an easier rule would be another judgement.
+    """
+    if flags.since is not None or flags.window is not None:
+        return plan_call(flags, settings, saved.dossier.judged)
+    chosen = bool(flags.criteria or flags.phase)
+    criteria = choose_criteria(flags, settings) if chosen else saved.criteria
+    given = {
+        name: value
+        for name in ("phase", "min_span", "max_age", "confidence")
+        if (value := getattr(flags, name)) is not None
+    }
+    return Call(criteria, replace(saved.options, **given), saved.options.since)
 
 
 def choose_criteria(flags: Flags, settings: Settings) -> tuple[str, ...]:

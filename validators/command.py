@@ -22,6 +22,7 @@ from phasegate.validators.call import (
     Flags,
     choose_criteria,
     plan_call,
+    plan_replay,
     read_confidence,
     read_duration,
     read_time,
@@ -225,7 +226,7 @@ def _wait(look: partial[tuple[Dossier, Report]], seconds: float) -> tuple[Dossie
 
 
 def _replay(flags: Flags, settings: Settings, path: Path) -> tuple[Call, Dossier]:
-    """Saved evidence with the question that was asked of it, or with the one that is asked now."""
+    """Saved evidence with the question that was asked of it, as far as none is asked now."""
     from phasegate.validators.gate import digest_settings  # noqa: PLC0415
     from phasegate.validators.saved import open_saved  # noqa: PLC0415
 
@@ -241,6 +242,4 @@ def _replay(flags: Flags, settings: Settings, path: Path) -> tuple[Call, Dossier
             f"{path} was judged under another configuration than this; expected SHA-256 "
             f"{saved.configuration[:16]}…, found {digest_settings(settings)[:16]}…"
         )
-    if flags == Flags():
-        return Call(saved.criteria, saved.options, saved.options.since), saved.dossier
-    return plan_call(flags, settings, saved.dossier.judged), saved.dossier
+    return plan_replay(flags, settings, saved), saved.dossier

@@ -82,7 +82,7 @@ def environ(folder: Path, **more: str) -> dict[str, str]:
         "DEPLOYED_AT": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 600)),
         "WAIT": "1s",
         "RUNNER_TEMP": str(folder),
-        "EXPORTER_TOKEN": "canary-4711",
+        "EXPORTER_PASSWORD": "canary-4711",
         **more,
     }
 

@@ -144,6 +144,8 @@ def test_no_more_a_little_more_and_twice_the_errors_and_too_few(
     code, out, _ = pipeline.judge(since)
     assert (code, "no baseline was captured" in out) == (3, True), out
     assert pipeline.run("baseline", "capture", "--window", "3s")[0] == 0
+    code, _, err = pipeline.run("baseline", "capture", "--window", "3s")
+    assert (code, "baseline.json is there; --replace captures anew" in err) == (2, True)
     for errors, expected in ((1_000, 0), (1_050, 0), (2_000, 1)):
         code, out, _ = pipeline.judge(pipeline.serve(100_000, errors))
         assert code == expected, out

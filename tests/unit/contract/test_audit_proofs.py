@@ -83,12 +83,12 @@ def seen(changes: int, matched: int, blurred: int = 0, marked: int = 0) -> dict[
         ("trigger", {"gaps": (GAP,), "missing": 2, "doubt": "slow"}, Outcome.REFUTED, "2 missing"),
         ("trigger", {"doubt": "a standby", "remedy": "x"}, Outcome.NOTHING, "30 s: a standby"),
         ("trigger", {"missing": 1}, Outcome.NOTHING, "more changes without a row than are listed"),
-        ("trigger", {"tables": ()}, Outcome.NOTHING, "no change was seen"),
-        ("trigger", seen(0, 0, marked=9), Outcome.NOTHING, "9 changes of a marked backfill"),
+        ("trigger", {"tables": ()}, Outcome.QUIET, "no change was seen"),
+        ("trigger", seen(0, 0, marked=9), Outcome.QUIET, "9 changes of a marked backfill"),
         ("trigger", seen(5, 4, 1), Outcome.PROVED, "4 changes (UPDATE)"),
-        ("trigger", seen(5, 0, 5), Outcome.NOTHING, "cannot be told from others"),
-        ("trigger", seen(5, 4), Outcome.NOTHING, "cannot be told"),
-        ("application", seen(5, 4, 1), Outcome.NOTHING, "of UPDATE cannot be told from others"),
+        ("trigger", seen(5, 0, 5), Outcome.QUIET, "cannot be told from others"),
+        ("trigger", seen(5, 4), Outcome.QUIET, "cannot be told"),
+        ("application", seen(5, 4, 1), Outcome.QUIET, "of UPDATE cannot be told from others"),
         ("application", seen(5, 5), Outcome.PROVED, "5 changes (UPDATE)"),
     ],
 )
@@ -101,7 +101,7 @@ def test_decoding(writer: str, parts: dict[str, Any], outcome: Outcome, said: st
 def test_a_kind_of_change_that_was_never_seen_apart_is_not_proved_by_another() -> None:
     users = Watched(USERS, 2, {"UPDATE": 5, "DELETE": 1}, {"UPDATE": 5}, {"DELETE": 1})
     found = of_decoding(tables=(users,))
-    assert found.outcome is Outcome.NOTHING
+    assert found.outcome is Outcome.QUIET
     assert "6 changes, and the audit rows of DELETE cannot be told" in found.reason
 
 
@@ -144,7 +144,7 @@ def test_a_table_that_was_not_looked_at_is_not_proved() -> None:
     assert said == [
         (USERS, "canary", Outcome.PROVED),
         (USERS, "decoding", Outcome.PROVED),
-        ("public.roles", "decoding", Outcome.NOTHING),
+        ("public.roles", "decoding", Outcome.QUIET),
     ]
     assert evaluate_proofs(AuditProofs(SERVER), watch(), identity=SERVER, judged=NOW) == ()
 

@@ -187,6 +187,16 @@ def test_what_the_baseline_counted_is_not_compared_with_it(settings: Settings) -
     assert "nothing was counted" in found.reason
 
 
+def test_a_baseline_of_after_the_change_is_none(settings: Settings) -> None:
+    given = dossier(captured())
+    before = Options(since=LONG_AGO + 9, values_since=LONG_AGO + 9, anytime=True)
+    assert "goes on until" not in verdict(settings, given, before).reason
+    after = replace(before, values_since=LONG_AGO - 301)
+    found = verdict(settings, given, after)
+    assert (found.verdict, found.facts["hopeless"]) == (Verdict.INCONCLUSIVE, True)
+    assert "goes on until 300 s after the time that was asked for" in found.reason
+
+
 def test_two_processes_behind_one_address_are_found_out(settings: Settings) -> None:
     def lived(*starts: str) -> Judgement:
         lives = [starts[i * len(starts) // 30] for i in range(30)]

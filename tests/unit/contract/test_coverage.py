@@ -266,6 +266,17 @@ def test_where_the_catalog_alone_may_not_pass_counts_or_a_proof_must_support_it(
     assert assess(tmp_path, quiet, proofs=decoded()).verdict is PASSED
 
 
+def test_a_proof_that_was_asked_for_and_could_not_be_made_leaves_it_open(tmp_path: Path) -> None:
+    doubt = "its role may not replicate"
+    window = Decoding(NOW - 5, NOW - 5, doubt=doubt, remedy="ALTER ROLE … REPLICATION")
+    found = assess(tmp_path, make_facts(), proofs=AuditProofs(SERVER, decoding=window))
+    assert (found.verdict, doubt in found.reason) == (INCONCLUSIVE, True)
+    assert found.remedy == "ALTER ROLE … REPLICATION"
+    locked = Canary("public.users", NOW - 2, NOW - 1, doubt="the row is locked")
+    found = assess(tmp_path, make_facts(), proofs=AuditProofs(SERVER, (locked,)))
+    assert (found.verdict, "the row is locked" in found.reason) == (INCONCLUSIVE, True)
+
+
 def test_a_gap_in_the_catalog_outvotes_every_proof(tmp_path: Path) -> None:
     gone = make_facts(watched=(WatchedTable(*USERS, 0, ()),))
     assert assess(tmp_path, gone, proofs=decoded(matched=5)).verdict is FAILED

@@ -203,10 +203,13 @@ def test_a_shorter_list_does_not_pass() -> None:
 def test_notes_say_what_limits_nothing() -> None:
     notes = judge(alerting(alerts=(replace(FIRING, state="pending"),))).facts["notes"]
     assert notes == ["alerts prom: CustomerErrors{team=shop} is pending since 2027-01-15T07:59:00Z"]
-    [note] = judge(ruled(labels=("alertname",))).facts["notes"]
-    assert "sets the label team" in note
     [note] = judge(alerting(rules=None)).facts["notes"]
     assert "knows no rules" in note
+
+
+def test_a_label_that_no_rule_sets_may_be_misspelt() -> None:
+    found = judge(ruled(labels=("alertname",)))
+    assert (found.verdict, "no rule sets the label team" in found.reason) == ("inconclusive", True)
 
 
 def test_labels_match_whole_and_one_that_is_lacking_is_empty() -> None:

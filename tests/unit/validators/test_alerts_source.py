@@ -114,7 +114,9 @@ ALERTS = [
     pytest.param(
         (DOG,), [rule(labels={"team": "ops"})], 3, "no alerting rule", id="a rule of another team"
     ),
-    pytest.param((DOG,), [rule(labels={})], 0, "no issue", id="labels of the series"),
+    pytest.param(
+        (DOG,), [rule(labels={})], 3, "no rule sets the label team", id="labels of series"
+    ),
     pytest.param(
         (DOG,), [rule(), rule(health="err", lastError="boom")], 3, "boom", id="a sick rule"
     ),

@@ -180,6 +180,24 @@ def test_saved_evidence_is_judged_again_to_the_same_bytes(pipeline: Pipeline) ->
     assert len(pipeline.server.asked) == asked
 
 
+def test_whoever_argues_with_saved_evidence_keeps_its_origin_and_its_rule(
+    pipeline: Pipeline,
+) -> None:
+    kept = pipeline.folder / "kept.json"
+    origin = f"{time.time() - 590:.0f}"
+    _, out, _ = pipeline.call("--format", "json", "--since", origin, "--save-evidence", str(kept))
+    first = json.loads(out)
+    _, out, _ = pipeline.call(
+        *("--format", "json", "--evidence", str(kept), "--confidence", "0.9"),
+        *("--criterion", "uuid_lookup_latency"),
+    )
+    again = json.loads(out)
+    assert again["options"] == first["options"] | {"confidence": 0.9}
+    assert [one["criterion"] for one in again["judgements"]] == ["uuid_lookup_latency"]
+    _, out, _ = pipeline.call("--format", "json", "--evidence", str(kept), "--window", "5m")
+    assert not json.loads(out)["options"]["anytime"]
+
+
 def test_altered_or_foreign_evidence_is_refused(pipeline: Pipeline) -> None:
     kept = pipeline.folder / "kept.json"
     pipeline.serve(observations=observations(uuid_missing=7.0))
