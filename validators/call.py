@@ -10,7 +10,7 @@ import click
 from msgspec.structs import replace
 
 from phasegate.contract.dossier import Options
-from phasegate.contract.gates import GATES
+from phasegate.contract.gates import GATES, min_span
 from phasegate.contract.judge import needs_exporter
 from phasegate.contract.rules import is_counted, make_rule, oldest
 from phasegate.contract.settings import Settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 JUDGED = SUCCESS_CRITERIA + GATE_CRITERIA
 TESTS = "integration_tests"
 WINDOW_SECONDS = 600.0
+LEAST_CONFIDENCE = 0.5
 
 
 class Flags(NamedTuple):
@@ -96,6 +97,10 @@ def plan_replay(flags: Flags, settings: Settings, saved: Saved) -> Call:
         for name in ("phase", "min_span", "max_age", "confidence")
         if (value := getattr(flags, name)) is not None
     }
+    asked = saved.options.phase
+    if flags.criteria and asked:
+        # Some of a gate's criteria are no gate, and keep its span.
+        given = {"phase": "", "min_span": saved.options.min_span or min_span(asked)} | given
     return Call(criteria, replace(saved.options, **given), saved.options.since)
 
 
@@ -172,7 +177,7 @@ def read_confidence(
     except ValueError:
         value = 0.0
     # Written so that NaN is none.
-    if not 0.5 <= value <= 0.9999:
+    if not LEAST_CONFIDENCE <= value <= 0.9999:
         expected = "a confidence between 0.5 and 0.9999"
         raise click.BadParameter(f"found {given!r}, expected {expected}", context, parameter)
     return value

@@ -28,7 +28,7 @@ _JUDGED_BY_OF_EXPORTER = (
 )
 # The address of a tracker's query is the question itself.
 _JUDGED_BY_OF_ISSUES = {
-    "alerts": ("name", "api", "match", "watchdog"),
+    "alerts": ("name", "url", "api", "match", "watchdog"),
     "tracker": ("name", "url", "method", "body", "path"),
 }
 

@@ -16,6 +16,7 @@ from phasegate.validators.printable import shorten
 MOST_DEPTH = 100
 NAMED = 5
 _SUITES = ("testsuites", "testsuite")
+_STATED = ("tests", "failures", "errors")
 _BAD = ("failure", "error")
 # GoogleTest and CTest say it by attributes of the test alone.
 _SKIPPED_WORDS = {
@@ -32,10 +33,26 @@ class JunitFault(Exception):
 
 
 class _Suite:
-    """An open suite: the failures that it states, and those found in it."""
+    """An open suite: what it states of itself, and the failures and tests found in it."""
 
-    def __init__(self, stated: int) -> None:
-        self.stated, self.found = stated, 0
+    def __init__(self, attributes: dict[str, str]) -> None:
+        given = {key: attributes[key] for key in _STATED if attributes.get(key)}
+        self.unread = [f"{key}={shorten(text)}" for key, text in given.items() if not _is(text)]
+        read = {key: int(text) for key, text in given.items() if _is(text)}
+        self.tests = read.get("tests", 0)
+        self.failures = read.get("failures", 0) + read.get("errors", 0)
+        self.found = self.cases = 0
+
+    def contradict(self) -> str:
+        """What it states and does not hold; empty for nothing."""
+        if self.unread:
+            return f"it states {', '.join(self.unread)}, which is no number"
+        # Jest states a suite that could not even start, and holds no element of it.
+        if self.failures > self.found:
+            return f"it states {self.failures} failures and errors, and holds {self.found}"
+        if self.tests > self.cases:
+            return f"it states {self.tests} tests, and holds {self.cases}"
+        return ""
 
 
 class _Case:
@@ -82,7 +99,8 @@ class JunitReader:
             # A codec that the file names and Python lacks, or refuses for XML.
             raise JunitFault("it is in an encoding that cannot be read") from None
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
+    def _start(self, written: str, attributes: dict[str, str]) -> None:
+        name = _plain(written)
         if not self._open and name not in _SUITES:
             raise JunitFault(f"it is no JUnit file: it begins with <{shorten(name)}>")
         if len(self._open) >= MOST_DEPTH:
@@ -92,7 +110,7 @@ class JunitReader:
         if name in _SUITES:
             if parent not in ("", *_SUITES):
                 raise JunitFault(f"it is no JUnit file: <{name}> within <{shorten(parent)}>")
-            self._suites.append(_Suite(_stated(attributes)))
+            self._suites.append(_Suite(attributes))
             self._take_time(attributes.get("timestamp", ""))
         elif name == "testcase" and parent in _SUITES:
             self._case = _open_case(attributes)
@@ -101,7 +119,8 @@ class JunitReader:
         elif name == "skipped" and parent == "testcase" and self._case is not None:
             self._case.skipped = True
 
-    def _end(self, name: str) -> None:
+    def _end(self, written: str) -> None:
+        name = _plain(written)
         self._open.pop()
         if name in _SUITES:
             self._close_suite()
@@ -117,6 +136,7 @@ class JunitReader:
 
     def _close_case(self, case: _Case) -> None:
         self._case = None
+        self._suites[-1].cases += 1
         if case.bad:
             self._count_failed(case.name)
         elif case.skipped:
@@ -131,13 +151,10 @@ class JunitReader:
 
     def _close_suite(self) -> None:
         suite = self._suites.pop()
-        # Jest states a suite that could not even start, and holds no element of it.
-        if suite.stated > suite.found:
-            self.contradiction = (
-                f"it states {suite.stated} failures and errors, and holds {suite.found}"
-            )
+        self.contradiction = suite.contradict() or self.contradiction
         if self._suites:
             self._suites[-1].found += suite.found
+            self._suites[-1].cases += suite.cases
 
     def _take_time(self, text: str) -> None:
         begun = _latest_time(text)
@@ -156,10 +173,13 @@ def _open_case(attributes: dict[str, str]) -> _Case:
     return _Case(name, bad=bool(words & _BAD_WORDS), skipped=bool(words & _SKIPPED_WORDS))
 
 
-def _stated(attributes: dict[str, str]) -> int:
-    """What is no plain number states nothing."""
-    texts = [attributes.get(key, "") for key in ("failures", "errors")]
-    return sum(int(text) for text in texts if re.fullmatch("[0-9]{1,9}", text))
+def _plain(name: str) -> str:
+    """Whatever its namespace is called and however it is written: a failure is one."""
+    return name.rpartition(":")[2].lower()
+
+
+def _is(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def _latest_time(text: str) -> float | None:

@@ -6,6 +6,8 @@ its content, and if its SHA-256 is the one that it states.
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,10 @@ from msgspec.structs import replace
 import phasegate
 from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.errors import SourceError, SourceUnavailable
+from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
+from phasegate.contract.gates import GATES
 from phasegate.contract.settings import Settings
+from phasegate.validators.call import LEAST_CONFIDENCE
 from phasegate.validators.gate import digest, digest_settings
 
 SAVED_VERSION = 1
@@ -60,7 +65,30 @@ def open_saved(path: Path) -> Saved:
         raise SourceError(name, message)
     if saved.sha256 != digest(replace(saved, sha256="")) or _encode(saved) != data:
         raise SourceError(name, "was altered after it was saved: it is not what its SHA-256 states")
+    if doubt := _doubt(saved, time.time()):
+        raise SourceError(name, f"asks what no call can ask: {doubt}")
     return saved
+
+
+def _doubt(saved: Saved, now: float) -> str:
+    """What of the question the flags would refuse: a SHA-256 is no signature; empty for nothing."""
+    options, criteria = saved.options, saved.criteria
+    times = {"judged": saved.dossier.judged, "since": options.since}
+    times["values_since"] = options.values_since
+    for key, moment in times.items():
+        if not 0 <= moment <= now + CLOCK_SKEW_SECONDS:
+            return f"{key} is no time of the past"
+    for key, seconds in (("min_span", options.min_span), ("max_age", options.max_age)):
+        if seconds is not None and not 0 < seconds < math.inf:
+            return f"{key} is no duration"
+    if options.confidence is not None and not LEAST_CONFIDENCE <= options.confidence < 1:
+        return f"confidence {options.confidence:g}"
+    if len(set(criteria)) < len(criteria):
+        return "a criterion twice"
+    if options.phase and options.phase not in GATES:
+        return "a phase that is none"
+    missing = set(GATES.get(options.phase, ())) - set(criteria)
+    return f"the gate of {options.phase} without {min(missing)}" if missing else ""
 
 
 def _encode(saved: Saved) -> bytes:

@@ -6,6 +6,7 @@ that gave up) never says that there is none.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 NAME = "tracker"
 MOST = 2**53
+# RFC 8288: quoted or not, and among other relations.
+_NEXT = re.compile(r'\brel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNORECASE)
 
 
 def fill(dossier: Dossier, request: Request) -> Dossier:
@@ -67,7 +70,7 @@ def _count(query: TrackerQuery, expression: Any) -> TrackerAnswer:
     answer = ask(query, query.url, name, method=query.method, body=body)
     data = decode(answer, name, object)
     # GraphQL tells its errors with status 200, beside what it found nevertheless.
-    if isinstance(data, dict) and data.get("errors"):
+    if isinstance(data, dict) and (data.get("errors") or data.get("error")):
         raise SourceError(name, "its answer holds errors")
     try:
         found = expression.search(data)
@@ -80,14 +83,22 @@ def _count(query: TrackerQuery, expression: Any) -> TrackerAnswer:
         shown = str(found) if type(found) in (int, float) else shown
         said = f"{query.path} gives {shown}, expected a count or a list"
         raise SourceError(name, said)
-    return TrackerAnswer(query.name, count, listed, _partial(answer, data))
+    partial = _partial(answer, data)
+    if listed and isinstance(data, dict) and data.get("total") not in (None, count):
+        partial = partial or f"it states a total of {shorten(str(data['total']))}"
+    return TrackerAnswer(query.name, count, listed, partial)
 
 
 def _partial(answer: Answer, data: object) -> str:
     """Why there may be more than the answer holds; empty where nothing says so."""
     headers = answer.headers
-    if 'rel="next"' in headers.get("link", "") or headers.get("x-next-page", "").strip():
+    if _NEXT.search(headers.get("link", "")) or headers.get("x-next-page", "").strip():
         return "there is a next page"
+    try:
+        if _has_next_page(data):
+            return "there is a next page"
+    except RecursionError:
+        return "it is nested too deep to be looked through"
     if not isinstance(data, dict):
         return ""
     if data.get("incomplete_results") is True:
@@ -95,3 +106,10 @@ def _partial(answer: Answer, data: object) -> str:
     if data.get("isLast") is False or data.get("nextPageToken"):
         return "there is a next page"
     return ""
+
+
+def _has_next_page(data: object) -> bool:
+    """As GraphQL says it, at any depth."""
+    if isinstance(data, dict):
+        return data.get("hasNextPage") is True or any(map(_has_next_page, data.values()))
+    return isinstance(data, list) and any(map(_has_next_page, data))

@@ -329,7 +329,7 @@ ENTITIES = f'{XML}<!DOCTYPE t [<!ENTITY a "b"><!ENTITY c "&a;&a;">]>'
 RESULTS = [
     pytest.param("<testsuite/>", 3, "the files hold no test", id="without tests"),
     pytest.param(
-        '<testsuite tests="9"/>', 3, "the files hold no test", id="tests by attribute alone"
+        '<testsuite tests="9"/>', 3, "states 9 tests, and holds 0", id="tests by attribute alone"
     ),
     pytest.param(
         f"<testsuite>{SKIPPED}</testsuite>", 3, "no test ran, 1 were skipped", id="all skipped"

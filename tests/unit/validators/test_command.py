@@ -10,15 +10,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from phasegate import cli
+from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.gates import GATES
 from phasegate.contract.settings_criteria import GATE_CRITERIA, SUCCESS_CRITERIA
+from phasegate.contract.settings_load import load_settings
 from phasegate.servers.ports import free_port
 from phasegate.validators.command import validate
+from phasegate.validators.saved import seal
 from phasegate.validators.verdict import make_json_schema
 from tests.fixtures.answers import Answering, answering
 from tests.fixtures.dossiers import CONFIG, NOW, observations, probe_block, probes
@@ -196,6 +200,43 @@ def test_whoever_argues_with_saved_evidence_keeps_its_origin_and_its_rule(
     assert [one["criterion"] for one in again["judgements"]] == ["uuid_lookup_latency"]
     _, out, _ = pipeline.call("--format", "json", "--evidence", str(kept), "--window", "5m")
     assert not json.loads(out)["options"]["anytime"]
+
+
+def test_part_of_a_gate_is_no_gate_and_keeps_its_span(pipeline: Pipeline) -> None:
+    kept, part = (str(pipeline.folder / name) for name in ("kept.json", "part.json"))
+    assert pipeline.call("--phase", "schema", "--save-evidence", kept)[0] == 0
+    again = ("--evidence", kept, "--criterion", "uuid_lookup_latency", "--save-evidence", part)
+    _, out, _ = pipeline.call("--format", "json", *again)
+    options = json.loads(out)["options"]
+    assert (options["phase"], options["min_span"]) == ("", 180.0)
+    assert pipeline.call("--evidence", part)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"confidence": -5.0}, "confidence -5"),
+        ({"confidence": 0.01}, "confidence 0.01"),
+        ({"min_span": -1.0}, "min_span is no duration"),
+        ({"max_age": 0.0}, "max_age is no duration"),
+        ({"phase": "bogus"}, "a phase that is none"),
+        ({"phase": "validation"}, "the gate of validation without audit_coverage"),
+        ({"since": 1e300}, "since is no time of the past"),
+        ({"values_since": -1.0}, "values_since is no time of the past"),
+    ],
+)
+def test_a_question_that_no_flag_could_ask_is_refused_whoever_sealed_it(
+    asked: dict[str, Any], says: str, pipeline: Pipeline
+) -> None:
+    settings = load_settings(pipeline.folder / "phasegate.yaml", {})
+    dossier = Dossier(time.time() - 60)
+    kept = pipeline.folder / "kept.json"
+    kept.write_bytes(seal(("health",), dossier, settings, Options(**asked)))
+    code, _, err = pipeline.call("--evidence", str(kept))
+    assert (code, says in " ".join(err.split())) == (4, True), err
+    for other, criteria in ((1e300, ("health",)), (dossier.judged, ("health", "health"))):
+        kept.write_bytes(seal(criteria, Dossier(other), settings, Options()))
+        assert pipeline.call("--evidence", str(kept))[0] == 4
 
 
 def test_altered_or_foreign_evidence_is_refused(pipeline: Pipeline) -> None:

@@ -65,7 +65,6 @@ GOOD = [
     pytest.param(suite(CASE, SKIPPED), id="one ran, one skipped"),
     pytest.param(suites(suite(), suite(CASE)), id="an empty suite beside one that ran"),
     pytest.param(suite(CASE, tests="0", failures="0"), id="attributes say that none ran"),
-    pytest.param(suite(CASE, tests="NaN", failures="NaN", errors="-1"), id="NaN attributes"),
     pytest.param(
         suite(
             "<properties><property name='p' value='v'/></properties>",
@@ -104,7 +103,20 @@ BAD = [
     ),
     pytest.param(suite(), 3, "the files hold no test", id="no tests"),
     pytest.param(suites(), 3, "the files hold no test", id="no suites"),
-    pytest.param(suite(tests="9"), 3, "the files hold no test", id="tests by attribute only"),
+    pytest.param(suite(tests="9"), 3, "states 9 tests, and holds 0", id="tests by attribute only"),
+    pytest.param(suite(CASE, tests="2"), 3, "states 2 tests, and holds 1", id="a test is missing"),
+    pytest.param(suite(CASE, tests="NaN"), 3, "tests=NaN, which is no number", id="NaN tests"),
+    pytest.param(
+        suite(CASE, failures="1.0"), 3, "failures=1.0, which", id="a fraction of failures"
+    ),
+    pytest.param(
+        suite("<testcase name='d' xmlns:x='u'><x:failure/></testcase>"),
+        *(1, "1 of 1 tests failed: d"),
+        id="a failure in a namespace",
+    ),
+    pytest.param(
+        suite("<testcase name='d'><Failure/></testcase>"), 1, "1 of 1 tests", id="a Failure"
+    ),
     pytest.param(suite(SKIPPED, SKIPPED), 3, "no test ran, 2 were skipped", id="all skipped"),
     pytest.param(
         suite("<testcase name='d' status='notrun' result='suppressed'/>"),

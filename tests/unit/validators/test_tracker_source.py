@@ -98,6 +98,14 @@ BAD = [
 ]
 CUT_SHORT = [
     pytest.param({"headers": JSON | {"Link": '<x?page=2>; rel="next"'}}, "next page", id="link"),
+    pytest.param({"headers": JSON | {"Link": "<x?page=2>; rel=next"}}, "next page", id="bare"),
+    pytest.param({"headers": JSON | {"Link": '<x>; rel="last next"'}}, "next page", id="both"),
+    pytest.param(
+        {"body": b'{"total": 0, "d": [{"hasNextPage": true}]}'}, "next page", id="graphql"
+    ),
+    pytest.param(
+        {"body": b'{"total": 0, "d": ' + b"[" * 900 + b"]" * 900 + b"}"}, "too deep", id="deep"
+    ),
     pytest.param({"headers": JSON | {"X-Next-Page": "2"}}, "next page", id="gitlab"),
     pytest.param({"body": b'{"total": 0, "isLast": false}'}, "next page", id="jira"),
     pytest.param({"body": b'{"total": 0, "nextPageToken": "x"}'}, "next page", id="a token"),
