@@ -15,7 +15,7 @@ cache: {url: "$${REDIS_URL}", key_pattern: "$key_pattern"}
 exporter:
   url: "$exporter_url"
   # A database this small can be counted often, and whoever watches a demo waits for it.
-  probe_interval: 100ms
+  probe_interval: 50ms
   reconcile_interval: 2s
   exact_count_interval: 2s
   evidence_block: 2s
@@ -47,7 +47,7 @@ application:
 criteria:
   required: [health, uuid_lookup_latency, cache_hit_rate, audit_coverage]
   # Stricter than the guide's 10 ms: in a table this small even a scan of all rows is fast.
-  uuid_lookup_latency: {warning: 4ms}
+  uuid_lookup_latency: {warning: 6ms}
 """)
 
 

@@ -39,6 +39,7 @@ class Gates:
         await self._ask("at once, before there is much to judge", INCONCLUSIVE, *SCHEMA)
         if rows < SLOW_ROWS:
             self.stage.screen.say("\nToo few rows for the loss of an index to be felt.")
+            self.since = time.time()
             return
         await self._change(f"DROP INDEX CONCURRENTLY {_INDEX}")
         await self._ask("while the index is gone", FAILED, *SCHEMA, *PATIENCE)

@@ -6,12 +6,13 @@ The application never fails because of the cache: whatever goes wrong is a miss,
 from __future__ import annotations
 
 import json
+import random
 
 from prometheus_client import CollectorRegistry, Counter
 from redis import asyncio as redis
 
 NAME = "permissions"
-TTL_SECONDS = 60
+SHORTEST_SECONDS, LONGEST_SECONDS = 60, 180
 REPLY_SECONDS = 0.5
 
 
@@ -56,8 +57,10 @@ class PermissionCache:
         return names
 
     async def write(self, key: str, names: list[str]) -> None:
-        """Store for `TTL_SECONDS`, or count the failure."""
+        """Store for a minute or some, or count the failure."""
+        # What was filled at once must not expire at once, or misses come in bursts.
+        seconds = random.randint(SHORTEST_SECONDS, LONGEST_SECONDS)  # noqa: S311
         try:
-            await self._client.set(self._prefix + key, json.dumps(names), ex=TTL_SECONDS)
+            await self._client.set(self._prefix + key, json.dumps(names), ex=seconds)
         except (redis.RedisError, OSError, TimeoutError):
             self._errors.inc()
