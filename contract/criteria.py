@@ -66,8 +66,7 @@ class Criterion(msgspec.Struct, frozen=True):
     """Exactly at `warning`, in `unit`, still passes; the guide's own figures where it gives them.
 
     Without `critical` there is one state that passes, and no setting for it. `source` names the
-    settings of which one must be there for anything to be measured (both of `… and …`); empty:
-    always measured.
+    settings of which one must be there for anything to be measured; empty: always measured.
     `floor` is of what must not increase: a share below it passes whatever the baseline.
     """
 
@@ -109,7 +108,7 @@ CRITERIA: dict[str, Criterion] = {
     "audit_coverage": Criterion(
         *(Direction.ABOVE, Unit.GAPS, Decision.COVERAGE, 0),
         "let an AFTER trigger that is enabled ALWAYS call the audit function for every change",
-        source=("audit.table and audit.watch",),
+        source=("audit.watch",),
     ),
     "integration_tests": Criterion(
         *(Direction.ABOVE, Unit.FAILED, Decision.TESTS, 0),
@@ -228,12 +227,8 @@ def missing_source(settings: Settings, name: str) -> str:
     )
 
 
-def _is_set(settings: Settings, keys: str) -> bool:
-    return all(_value(settings, key) for key in keys.split(" and "))
-
-
-def _value(settings: Settings, key: str) -> object:
+def _is_set(settings: Settings, key: str) -> bool:
     found: object = settings
     for step in key.split("."):
         found = getattr(found, step, None)
-    return found
+    return bool(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ log = structlog.get_logger()
 STALE_AFTER_INTERVALS = 2.5
 
 
-class Collector:
+class Collector(ABC):
     """One topic on one target. Subclasses name themselves and implement `collect`.
 
     `budget` is the most that one run may take, in seconds. `interval` is None for collectors that
@@ -39,9 +40,9 @@ class Collector:
     budget: float = 5.0
     interval: float | None = None
 
+    @abstractmethod
     async def collect(self, timeout: float) -> Sequence[Sample]:
         """Measure now, in at most `timeout` seconds; raises when it cannot."""
-        raise NotImplementedError
 
     def kept(self) -> Sequence[Sample]:
         """Counters and histograms: exposed also while `collect` fails."""

@@ -26,6 +26,7 @@ from phasegate.contract.shapes import (
     FilePath,
     Number,
     Shape,
+    Switch,
     Text,
 )
 
@@ -82,19 +83,7 @@ class _Supported(Choice):
         return self.refuse(node, reader, reason) if reason else super().read(node, reader)
 
 
-class _Truth(Shape):
-    expected = "true or false"
-
-    def read(self, node: Node, reader: Reader) -> Any:
-        if isinstance(node, Scalar) and node.kind == "boolean":
-            return node.truth
-        return self.refuse(node, reader)
-
-    def json_schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
-
-
-class _Http2(_Truth):
+class _Http2(Switch):
     def read(self, node: Node, reader: Reader) -> Any:
         value = super().read(node, reader)
         if value is not True:
@@ -269,7 +258,7 @@ class TlsServer:
     min_version: str = setting(_VERSION, "Oldest TLS.", "TLS12")
     max_version: str = setting(_VERSION, "Newest TLS.", "TLS13")
     cipher_suites: tuple[str, ...] | None = setting(_SUITES, "Suites of TLS 1.2, in order.", None)
-    prefer_server_cipher_suites: bool = setting(_Truth(), "Our order wins.", True)
+    prefer_server_cipher_suites: bool = setting(Switch(), "Our order wins.", True)
     curve_preferences: tuple[str, ...] | None = setting(_CURVES, "The curve.", None)
 
     @property

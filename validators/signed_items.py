@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from phasegate.contract.document import Node, Reader, Scalar
 from phasegate.contract.sections import ListOf, Section, setting
-from phasegate.contract.shapes import Converted, Shape, Text
+from phasegate.contract.shapes import Converted, Switch, Text
 from phasegate.contract.times import parse_time
-
-
-class _Truth(Shape):
-    expected = "true or false"
-
-    def read(self, node: Node, reader: Reader) -> Any:
-        if isinstance(node, Scalar) and node.kind == "boolean":
-            return node.truth
-        return self.refuse(node, reader)
-
-    def json_schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
 
 
 def _moment(text: str) -> float:
@@ -40,7 +26,7 @@ class Item:
     """One line of the list."""
 
     item: str = setting(Text("what is signed"), "What is signed.")
-    checked: bool = setting(_Truth(), "Whether it is done.")
+    checked: bool = setting(Switch(), "Whether it is done.")
     by: str | None = setting(Text("a name"), "Who checked it.", None)
     at: float | None = setting(_TIME, "When.", None)
     expires: float | None = setting(_TIME, "Until when that holds.", None)

@@ -1,8 +1,9 @@
 """Whether the audit log's triggers stand on every watched table, and what counters say beside them.
 
-The catalog is read at each scrape, without a lock on any table. What was seen of it goes into the
-evidence as it is; the gauge is by the rule of the judge. The first body that was seen of each audit
-function is remembered, over a restart too, so that a later one is told.
+The catalog is read once for each block of evidence, without a lock on any table, and not at each
+scrape: that would become longer with every partition. What was seen of it goes into the evidence as
+it is; the gauge is by the rule of the judge. The first body that was seen of each audit function is
+remembered, over a restart too, so that a later one is told.
 """
 
 from __future__ import annotations
@@ -81,8 +82,7 @@ class Body(NamedTuple):
 class Counter:
     """Adds up what the counters of each table gain, in one life of the server's statistics."""
 
-    def __init__(self, length: float) -> None:
-        self._length = length
+    def __init__(self) -> None:
         self._epoch = ""
         self._last: dict[tuple[int, bool], int] = {}
         self._changes = self._logged = 0
@@ -111,15 +111,8 @@ class Counter:
                 self._changes += value - self._last.get(key, 0)
         self._last = found
         rollbacks = rows[0][-1] if rows else 0
-        self._keep(CountsReading(now, self._changes, self._logged, rollbacks))
-
-    def _keep(self, reading: CountsReading) -> None:
-        """At most one for each block of evidence, and the latest."""
-        kept = self.readings
-        if len(kept) > 1 and kept[-1].time - kept[-2].time < self._length:
-            kept.pop()
-        kept.append(reading)
-        del kept[:-MAX_READINGS]
+        self.readings.append(CountsReading(now, self._changes, self._logged, rollbacks))
+        del self.readings[:-MAX_READINGS]
 
 
 class Coverage(Collector):
@@ -128,12 +121,13 @@ class Coverage(Collector):
     name = "coverage"
 
     def __init__(
-        self, target: Target, audit: Audit, evidence: EvidenceStore, length: float
+        self, target: Target, audit: Audit, evidence: EvidenceStore, interval: float
     ) -> None:
         self.target = self._database = target
         self._audit, self._evidence = audit, evidence
         self._named = table_parameters([watch.table for watch in audit.watch])
-        self._counter = Counter(length)
+        self._counter = Counter()
+        self.interval = interval
         self._source = ""
         self._bodies: dict[str, Body] = {}
 
@@ -268,7 +262,7 @@ def _any_case(word: str) -> str:
 
 def build(wiring: Wiring) -> list[Collector]:
     """On the primary, where tables are watched."""
-    audit, length = wiring.settings.audit, wiring.settings.exporter.evidence_block
+    audit, interval = wiring.settings.audit, wiring.settings.exporter.evidence_block
     if audit is None or not audit.watch:
         return []
-    return [Coverage(wiring.database, audit, wiring.evidence, length)]
+    return [Coverage(wiring.database, audit, wiring.evidence, interval)]

@@ -6,31 +6,18 @@ connection that makes them, and judged together with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
 from msgspec.structs import replace
 
 from phasegate.contract.audit_proofs import AuditProofs
-from phasegate.contract.connection import database_conninfo
 from phasegate.contract.coverage import AUDIT_COVERAGE
 from phasegate.contract.dossier import Dossier
-from phasegate.contract.errors import SourceUnavailable
-from phasegate.contract.evidence import DATABASE
 from phasegate.contract.judge import AUDIT_PROOFS
-from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
 from phasegate.validators.sources import Request
-from phasegate.validators.sources.targets import CONNECT_SECONDS, IDENTITY
-from phasegate.validators.time_limit import time_limit
-
-if TYPE_CHECKING:
-    import psycopg
+from phasegate.validators.sources.targets import connected
 
 CANARY_SECONDS = 10.0
 """Of all on one connection, beyond the limits that the server itself has for it."""
-_HINT = "grant pg_monitor to its role"
 
 
 def fill(dossier: Dossier, request: Request) -> Dossier:
@@ -56,37 +43,14 @@ def make_proofs(settings: Settings) -> AuditProofs:
     identities, canaries, decoding = set(), [], None
     for watch in audit.watch:
         if watch.canary:
-            with _connected(settings, CANARY_SECONDS) as (connection, identity):
+            with connected(settings, AUDIT_PROOFS, CANARY_SECONDS) as (connection, identity):
                 identities.add(identity)
                 canaries.append(try_canary(connection, watch, audit))
     seconds = settings.criteria.audit_coverage.decoding
     if seconds:
-        with _connected(settings, seconds + LATEST_SECONDS) as (connection, identity):
+        with connected(settings, AUDIT_PROOFS, seconds + LATEST_SECONDS) as (connection, identity):
             identities.add(identity)
             decoding = decode(connection, audit, seconds)
     # Of two servers none is the one; the judge then believes nothing.
     identity = identities.pop() if len(identities) == 1 else ""
     return AuditProofs(identity, tuple(canaries), decoding)
-
-
-@contextmanager
-def _connected(settings: Settings, seconds: float) -> Iterator[tuple[psycopg.Connection[Any], str]]:
-    """A connection that is cut after `seconds`, and of which server it is."""
-    import psycopg  # noqa: PLC0415
-    from psycopg.conninfo import make_conninfo  # noqa: PLC0415
-
-    conninfo = database_conninfo(settings.database, DATABASE)
-    conninfo |= {"application_name": "phasegate validate", "client_encoding": "UTF8"}
-    conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
-    try:
-        with (
-            psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection,
-            time_limit(connection.fileno(), seconds),
-        ):
-            row = connection.execute(IDENTITY).fetchone()
-            assert row is not None
-            yield connection, str(row[0])
-    except psycopg.errors.InsufficientPrivilege:
-        raise SourceUnavailable(AUDIT_PROOFS, f"its identity may not be read; {_HINT}") from None
-    except psycopg.Error as error:
-        raise SourceUnavailable(AUDIT_PROOFS, redactor(str(error).strip())) from None

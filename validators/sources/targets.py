@@ -4,6 +4,9 @@ own answer where nothing pins which one it must be."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -17,10 +20,13 @@ from phasegate.contract.settings import Settings
 from phasegate.validators.sources import Request, with_problem
 from phasegate.validators.time_limit import time_limit
 
+if TYPE_CHECKING:
+    import psycopg
+
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 5.0
 # After a promotion the control file names the old timeline until the first checkpoint.
-IDENTITY = """
+_IDENTITY = """
 SELECT s.system_identifier::text
     || '/' || CASE
         WHEN pg_is_in_recovery()
@@ -58,23 +64,35 @@ def fill(dossier: Dossier, request: Request) -> Dossier:
 
 def ask_database(settings: Settings) -> str:
     """The identity of the configured database as evidence spells it. Raises SourceError."""
-    # Heavy, and only used where the configuration pins no identity.
+    with connected(settings, DATABASE, ANSWER_SECONDS) as (_, identity):
+        return identity
+
+
+@contextmanager
+def connected(
+    settings: Settings, source: str, seconds: float
+) -> Iterator[tuple[psycopg.Connection[Any], str]]:
+    """A connection to the configured database, cut after `seconds`, and of which server it is.
+
+    Raises SourceUnavailable, in the name of `source`, for all that goes wrong on it.
+    """
+    # Heavy, and only used where the configuration pins no identity, or a proof is asked for.
     import psycopg  # noqa: PLC0415
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
     conninfo = database_conninfo(settings.database, DATABASE)
-    conninfo["application_name"] = "phasegate validate"
+    conninfo |= {"application_name": "phasegate validate", "client_encoding": "UTF8"}
     conninfo.setdefault("connect_timeout", str(CONNECT_SECONDS))
     try:
         with (
             psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection,
-            time_limit(connection.fileno(), ANSWER_SECONDS),
+            time_limit(connection.fileno(), seconds),
         ):
-            row = connection.execute(IDENTITY).fetchone()
+            row = connection.execute(_IDENTITY).fetchone()
+            assert row is not None
+            yield connection, str(row[0])
     except psycopg.errors.InsufficientPrivilege:
         hint = "grant pg_monitor to its role, or configure database.identity"
-        raise SourceUnavailable(DATABASE, f"its identity may not be read; {hint}") from None
+        raise SourceUnavailable(source, f"its identity may not be read; {hint}") from None
     except psycopg.Error as error:
-        raise SourceUnavailable(DATABASE, redactor(str(error).strip())) from None
-    assert row is not None
-    return str(row[0])
+        raise SourceUnavailable(source, redactor(str(error).strip())) from None

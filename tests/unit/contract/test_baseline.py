@@ -22,6 +22,8 @@ from phasegate.contract.judge import judge
 from phasegate.contract.model import Block, Judgement, Observation, Series, Verdict
 from phasegate.contract.settings import Settings
 from tests.fixtures.dossiers import (
+    ADDRESS,
+    APPLICATION,
     CONFIG,
     NOW,
     SERVER,
@@ -34,13 +36,6 @@ from tests.fixtures.dossiers import (
     probes,
 )
 
-ADDRESS = "http://127.0.0.1:8080/metrics"
-APPLICATION = f"""
-application:
-  metrics_url: "{ADDRESS}"
-  requests: {{metric: http_requests_total}}
-  errors: {{metric: http_requests_total, match: {{status: "5.."}}}}
-"""
 LONG_AGO = NOW - 86_400
 LOOK = Options(since=NOW - 600)
 

@@ -29,6 +29,8 @@ from phasegate.contract.tests_passed import ResultFile
 from phasegate.validators.gate import assess
 from phasegate.validators.report import format_names, render
 from tests.fixtures.dossiers import (
+    ADDRESS,
+    APPLICATION,
     CACHE,
     CONFIG,
     NOW,
@@ -44,13 +46,6 @@ from tests.fixtures.dossiers import (
     probes,
 )
 
-ADDRESS = "http://127.0.0.1:8080/metrics"
-APPLICATION = f"""
-application:
-  metrics_url: "{ADDRESS}"
-  requests: {{metric: http_requests_total}}
-  errors: {{metric: http_requests_total, match: {{status: "5.."}}}}
-"""
 LATENCY, HITS, ERRORS, TESTS = (
     *("uuid_lookup_latency", "cache_hit_rate", "error_rate", "integration_tests"),
 )
