@@ -7,8 +7,14 @@
     ├ SourceError(source)             exit 4   a server or source that the work needs
     │ ├ SourceTimeout
     │ └ SourceUnavailable
-    └ WorkFailed                      exit 1   the work itself failed
-      └ ServerStartFailed(server)              a throw-away server that did not come up
+    ├ PlanRefused(refusals)           exit 2   a plan that cannot be carried out safely
+    ├ GateClosed(phase, code)         exit 1, 4 or 3, as its verdict says
+    ├ WorkFailed                      exit 1   the work itself failed
+    │ ├ ServerStartFailed(server)              a throw-away server that did not come up
+    │ └ StepFailed(step)                       a step of a migration
+    ├ JournalMismatch                 exit 2   the journal is of another plan, server or release
+    └ Interrupted                     exit 5   stopped part-way; the same command goes on
+      └ LockNotAcquired                        a lock that others did not give up in time
 
 A message says what failed, what was found, what is needed and what to do next; it never holds a
 DSN or a password. Facts are attributes. Only `phasegate.cli` turns errors into exit codes;
@@ -106,3 +112,46 @@ class ServerStartFailed(WorkFailed):
     def __init__(self, server: str, message: str) -> None:
         self.server = server
         super().__init__(f"{server} did not start: {message}")
+
+
+class PlanRefused(PhasegateError):
+    """What was asked for cannot be done safely; every reason at once, each with its remedy."""
+
+    exit_code = 2
+
+    def __init__(self, refusals: tuple[str, ...]) -> None:
+        self.refusals = refusals
+        super().__init__("the plan is refused, nothing was touched\n" + "\n".join(refusals))
+
+
+class GateClosed(PhasegateError):
+    """A phase may not end yet. An outcome and no crash: `exit_code` is the verdict's own."""
+
+    def __init__(self, phase: str, code: int, message: str) -> None:
+        self.phase = phase
+        self.exit_code = code  # type: ignore[misc]
+        super().__init__(f"the gate of phase {phase} is closed: {message}")
+
+
+class StepFailed(WorkFailed):
+    """A step of a migration failed; what it did before stays, and it can be started again."""
+
+    def __init__(self, step: str, message: str) -> None:
+        self.step = step
+        super().__init__(f"step {step}: {message}")
+
+
+class JournalMismatch(PhasegateError):
+    """The journal tells of another plan, server or release than this one."""
+
+    exit_code = 2
+
+
+class Interrupted(PhasegateError):
+    """Stopped part-way, and resumable: the same command goes on."""
+
+    exit_code = 5
+
+
+class LockNotAcquired(Interrupted):
+    """Others did not give up a lock in time; the message names them."""

@@ -1,0 +1,165 @@
+"""What a migration writes into its journal, and what the journal's entries together say.
+
+The mover writes them, the exporter serves what they say, every status and board shows it: so their
+words, and how they add up, stand here. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from phasegate.contract.gates import GATES
+
+JOURNAL_VERSION = 1
+SCHEMA = "phasegate"
+"""The schema of the journal, and of all else that is ours in a database."""
+PHASES = tuple(GATES)
+PREFLIGHT_CHECKS = (
+    "backup_age",
+    "cache_memory",
+    "cache_persistence",
+    "cpu",
+    "disk",
+    "duration",
+    "framework",
+    "privileges",
+    "replication",
+    "transactions",
+    "version",
+)
+"""What the step `preflight` measures; each must have been, for the criterion to pass."""
+
+
+class Event(StrEnum):
+    """What an entry tells."""
+
+    RUN_STARTED = "run_started"
+    RUN_ENDED = "run_ended"
+    PHASE_STARTED = "phase_started"
+    STEP_STARTED = "step_started"
+    ACTION = "action"
+    """Something was changed; in the same transaction where that was one."""
+    HOOK = "hook"
+    """A hook ended; what follows is measured anew."""
+    STEP_FINISHED = "step_finished"
+    STEP_FAILED = "step_failed"
+    GATE_PASSED = "gate_passed"
+    GATE_CLOSED = "gate_closed"
+    OVERRIDE = "override"
+    PREFLIGHT = "preflight"
+    BACKUP_MADE = "backup_made"
+    BACKUP_PROVED = "backup_proved"
+    ROLLBACK_STARTED = "rollback_started"
+    UNDONE = "undone"
+    """One step was taken back."""
+    RESTORED = "restored"
+    ROLLBACK_FINISHED = "rollback_finished"
+    CONTROL = "control"
+    """Somebody asked for a pause, its end, or an abort."""
+
+
+CHANGES = frozenset({Event.ACTION, Event.HOOK, Event.UNDONE, Event.RESTORED})
+"""After one of these, what was measured before says nothing of what is now."""
+
+
+class PhaseState(StrEnum):
+    """Where a phase stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Its steps are done, its gate has not opened yet."""
+    PASSED = "passed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the journal. `at` is Unix seconds, `seconds` how long it took; `checksum` is of
+    the step's definition. `identity` is of the server and database, as evidence spells it. What was
+    redacted before is in `facts`; nothing here is a secret."""
+
+    id: str
+    at: float
+    run: str
+    event: Event
+    phase: str = ""
+    step: str = ""
+    operation: str = ""
+    what: str = ""
+    seconds: float | None = None
+    checksum: str = ""
+    facts: dict[str, Any] = {}
+    by: str = ""
+    host: str = ""
+    version: str = ""
+    identity: str = ""
+
+
+class PhaseFacts(msgspec.Struct, frozen=True):
+    """A phase as the journal tells it. Unix seconds, 0 for not yet; `finished` is when its gate
+    opened. `steps` are those finished, in order; `failed` is the one that failed last, if any."""
+
+    phase: str
+    state: PhaseState = PhaseState.PENDING
+    started: float = 0.0
+    finished: float = 0.0
+    steps: tuple[str, ...] = ()
+    failed: str = ""
+    overridden: tuple[str, ...] = ()
+
+
+def fold_phases(entries: Iterable[Entry]) -> dict[str, PhaseFacts]:
+    """Every phase, in order, as the entries (oldest first) leave it."""
+    found = {phase: PhaseFacts(phase) for phase in PHASES}
+    for entry in entries:
+        if entry.event in (Event.ROLLBACK_FINISHED, Event.RESTORED):
+            for phase in _undone_by(entry):
+                found[phase] = PhaseFacts(phase, state=PhaseState.ROLLED_BACK)
+        elif entry.phase in found:
+            found[entry.phase] = _after(found[entry.phase], entry)
+    return found
+
+
+def last_change(entries: Iterable[Entry]) -> float:
+    """Unix seconds of the last change or hook; 0 for none. Evidence must be younger."""
+    return max((entry.at for entry in entries if entry.event in CHANGES), default=0.0)
+
+
+def _undone_by(entry: Entry) -> list[str]:
+    """The phases that a rollback took back; `facts` names the one that it went back to."""
+    kept = entry.facts.get("to", "")
+    first = PHASES.index(kept) + 1 if kept in PHASES else 0
+    return list(PHASES[first:])
+
+
+def _after(facts: PhaseFacts, entry: Entry) -> PhaseFacts:
+    replace = msgspec.structs.replace
+    match entry.event:
+        case Event.PHASE_STARTED:
+            return replace(
+                facts, state=PhaseState.RUNNING, started=facts.started or entry.at, finished=0.0
+            )
+        case Event.STEP_STARTED if facts.state is not PhaseState.PASSED:
+            return replace(facts, state=PhaseState.RUNNING, failed="")
+        case Event.STEP_FINISHED:
+            steps = facts.steps if entry.step in facts.steps else (*facts.steps, entry.step)
+            return replace(facts, steps=steps)
+        case Event.STEP_FAILED:
+            return replace(facts, state=PhaseState.FAILED, failed=entry.step)
+        case Event.GATE_CLOSED:
+            failed = entry.facts.get("exit_code") == 1
+            return replace(facts, state=PhaseState.FAILED if failed else PhaseState.WAITING)
+        case Event.GATE_PASSED:
+            return replace(facts, state=PhaseState.PASSED, finished=entry.at, failed="")
+        case Event.OVERRIDE:
+            named = tuple(entry.facts.get("criteria", ()))
+            return replace(facts, overridden=tuple(dict.fromkeys((*facts.overridden, *named))))
+        case Event.UNDONE:
+            steps = tuple(step for step in facts.steps if step != entry.step)
+            return replace(facts, steps=steps, state=PhaseState.RUNNING, finished=0.0)
+    return facts

@@ -1,0 +1,281 @@
+"""What the server's catalog says of the tables of a migration, read in one snapshot.
+
+Operations decide on this alone, so they are pure; whoever needs another fact of the catalog adds it
+here and to `sql/catalog.sql`. Names are bare, never quoted, as in the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import psycopg
+
+from phasegate.contract.names import TableName
+
+TABLE, PARTITIONED, VIEW, MATERIALIZED, FOREIGN = "r", "p", "v", "m", "f"
+
+
+@dataclass(frozen=True)
+class Column:
+    """`type` as format_type writes it; `default` as SQL, empty for none; `identity` is a, d or
+    empty; `generated` is s, v or empty."""
+
+    name: str
+    type: str
+    number: int
+    not_null: bool
+    default: str
+    identity: str
+    generated: str
+    collation: str
+    inherited: bool
+
+
+@dataclass(frozen=True)
+class Index:
+    """`columns` are those of the key, None for an expression; `constraint` is the name of the one
+    that it serves, empty for none."""
+
+    name: TableName
+    columns: tuple[str | None, ...]
+    unique: bool
+    primary: bool
+    valid: bool
+    ready: bool
+    partial: bool
+    immediate: bool
+    nulls_not_distinct: bool
+    constraint: str
+    definition: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`type` is pg_constraint's contype: p, u, f, c, n (not null, from 18), x. `references` and
+    `referenced` are set for foreign keys; `actions` are its update, delete and match types."""
+
+    name: str
+    type: str
+    columns: tuple[str, ...]
+    validated: bool
+    deferrable: bool
+    deferred: bool
+    definition: str
+    references: TableName | None
+    referenced: tuple[str, ...]
+    actions: str
+    inherited: bool
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """One that users see. `enabled` is O, A, R or D; `type` is pg_trigger's bit set tgtype;
+    `source` is the body of its function."""
+
+    name: str
+    function: TableName
+    enabled: str
+    type: int
+    definition: str
+    source: str
+    cloned: bool
+
+    @property
+    def before(self) -> bool:
+        """Whether it fires before the change."""
+        return bool(self.type & 2)
+
+    @property
+    def on_update(self) -> bool:
+        """Whether it fires for updates."""
+        return bool(self.type & 16)
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that names the table: `kind` is view, materialized view, rule, policy, publication,
+    function (that names it in its body), statistics, generated column, foreign table's child …"""
+
+    kind: str
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One table. `kind` is pg_class's relkind, `persistence` p, u or t. `rows` is the planner's
+    estimate, -1 before the first ANALYZE; `bytes` its size with indexes and TOAST, `pages` of the
+    heap alone. `bound` is that of a partition, `partition_key` that of a partitioned table."""
+
+    name: TableName
+    oid: int
+    kind: str
+    persistence: str
+    owner: str
+    rows: int
+    bytes: int
+    pages: int
+    row_security: bool
+    forced_row_security: bool
+    replica_identity: str
+    acl: tuple[str, ...]
+    options: tuple[str, ...]
+    tablespace: str
+    comment: str
+    partition_key: str
+    bound: str
+    parents: tuple[TableName, ...]
+    children: tuple[TableName, ...]
+    columns: tuple[Column, ...]
+    indexes: tuple[Index, ...]
+    constraints: tuple[Constraint, ...]
+    triggers: tuple[Trigger, ...]
+    dependents: tuple[Dependent, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name."""
+        return next((one for one in self.columns if one.name == name), None)
+
+    def index(self, name: str) -> Index | None:
+        """The index of that bare name; it stands in the table's schema."""
+        return next((one for one in self.indexes if one.name.table == name), None)
+
+    def constraint(self, name: str) -> Constraint | None:
+        """The constraint of that name."""
+        return next((one for one in self.constraints if one.name == name), None)
+
+    def trigger(self, name: str) -> Trigger | None:
+        """The trigger of that name."""
+        return next((one for one in self.triggers if one.name == name), None)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """Its columns; empty without one."""
+        found = [one.columns for one in self.constraints if one.type == "p"]
+        return found[0] if found else ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function in schema phasegate or one that a trigger calls; `hash` is the SHA-256 of its
+    definition (pg_get_functiondef)."""
+
+    name: TableName
+    arguments: str
+    hash: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """`version` is server_version_num. `relations` holds the named tables, their partitions and
+    children, and every table with a foreign key from or to one of them. `role` is ours, `bypasses`
+    whether row security does not concern it, `member_of` the roles whose rights we have."""
+
+    version: int
+    database: str
+    role: str
+    superuser: bool
+    bypasses: bool
+    relations: Mapping[TableName, Relation]
+    functions: Mapping[TableName, Function] = field(default_factory=dict)
+    event_triggers: tuple[str, ...] = ()
+    member_of: frozenset[str] = frozenset()
+
+    def get(self, name: TableName) -> Relation | None:
+        """The relation of that name, None where there is none."""
+        return self.relations.get(name)
+
+    def references_to(self, name: TableName) -> tuple[tuple[Relation, Constraint], ...]:
+        """Every foreign key that points to the table, with the table that has it."""
+        return tuple(
+            (relation, constraint)
+            for relation in self.relations.values()
+            for constraint in relation.constraints
+            if constraint.type == "f" and constraint.references == name and not constraint.inherited
+        )
+
+
+@cache
+def load_sql(topic: str) -> dict[str, str]:
+    """The statements of `sql/<topic>.sql` by name; each begins with a line `-- name: …`."""
+    text = files("phasegate.migrate").joinpath("sql", f"{topic}.sql").read_text("utf-8")
+    found = {}
+    for part in text.split("-- name:")[1:]:
+        name, _, body = part.partition("\n")
+        found[name.strip()] = body.strip().rstrip(";")
+    return found
+
+
+def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> Catalog:
+    """Read it all in one snapshot. `connection` is in autocommit; raises psycopg.Error."""
+    named = list(names)
+    parameters = {
+        "schemas": [name.schema for name in named],
+        "tables": [name.table for name in named],
+    }
+    queries = load_sql("catalog")
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        [server] = cursor.execute(queries["server"].encode()).fetchall()
+        rows = cursor.execute(queries["relations"].encode(), parameters).fetchall()
+        found = cursor.execute(queries["functions"].encode()).fetchall()
+    functions = {
+        TableName(schema, name): Function(TableName(schema, name), *rest)
+        for schema, name, *rest in found
+    }
+    relations = (_relation(row[0]) for row in rows)
+    version, database, role, superuser, bypasses, event_triggers, member_of = server
+    return Catalog(
+        version=version,
+        database=database,
+        role=role,
+        superuser=superuser,
+        bypasses=bypasses,
+        relations={one.name: one for one in relations},
+        functions=functions,
+        event_triggers=tuple(event_triggers),
+        member_of=frozenset(member_of),
+    )
+
+
+def _relation(data: dict[str, Any]) -> Relation:
+    """From one JSON object of the query `relations`, whose keys are the fields."""
+    return Relation(
+        **{
+            **data,
+            "name": TableName(*data["name"]),
+            "acl": tuple(data["acl"]),
+            "options": tuple(data["options"]),
+            "parents": tuple(TableName(*one) for one in data["parents"]),
+            "children": tuple(TableName(*one) for one in data["children"]),
+            "columns": tuple(Column(**one) for one in data["columns"]),
+            "indexes": tuple(
+                Index(**{**one, "name": TableName(*one["name"]), "columns": tuple(one["columns"])})
+                for one in data["indexes"]
+            ),
+            "constraints": tuple(_constraint(one) for one in data["constraints"]),
+            "triggers": tuple(
+                Trigger(**{**one, "function": TableName(*one["function"])})
+                for one in data["triggers"]
+            ),
+            "dependents": tuple(Dependent(**one) for one in data["dependents"]),
+        }
+    )
+
+
+def _constraint(data: dict[str, Any]) -> Constraint:
+    references = data["references"]
+    return Constraint(
+        **{
+            **data,
+            "columns": tuple(data["columns"]),
+            "referenced": tuple(data["referenced"]),
+            "references": None if references is None else TableName(*references),
+        }
+    )

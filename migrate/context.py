@@ -1,0 +1,74 @@
+"""What a work needs of the run that it is part of, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import psycopg
+
+from phasegate.contract.settings import Settings
+from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.journal import Journal
+from phasegate.migrate.model import Patience, Say
+
+Connection = psycopg.Connection[Any]
+
+
+class Control(Protocol):
+    """Whether to go on."""
+
+    def check(self) -> None:
+        """Interrupted where somebody asked for a pause or an abort, a signal came, the window is
+        over, or the lock of the one runner was lost. Cheap: called between small pieces."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long, and raise as `check` as soon as there is a reason."""
+
+
+class Throttle(Protocol):
+    """How hard a loop over rows may work."""
+
+    def pace(self) -> float:
+        """Share of full speed, above 0 and at most 1; waits while nothing may go on, and raises
+        Interrupted as `Control.check`."""
+
+
+class AtFullSpeed:
+    """No throttle."""
+
+    def pace(self) -> float:
+        """Always 1."""
+        return 1.0
+
+
+class NothingStops:
+    """No control, for a work that runs by itself."""
+
+    def check(self) -> None:
+        """Never raises."""
+
+    def sleep(self, seconds: float) -> None:
+        """Just waits."""
+        import time  # noqa: PLC0415
+
+        time.sleep(seconds)
+
+
+@dataclass
+class Context:
+    """`step` is the name of the step that the work is part of; `connect` opens a session of our
+    own, which whoever asks closes; `report` shows progress: object, done, total, unit."""
+
+    settings: Settings
+    step: str
+    connect: Callable[[Patience], Connection]
+    journal: Journal
+    catalog: Catalog
+    say: Say
+    control: Control = field(default_factory=NothingStops)
+    throttle: Throttle = field(default_factory=AtFullSpeed)
+    report: Callable[[str, float, float, str], None] = lambda *_: None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line asked for this run, e.g. accepted triggers."""

@@ -1,0 +1,192 @@
+"""The only writer: one action after the other, each asked of the catalog before it is sent.
+
+A lock that does not come is not waited for: the statement gives way, tells who holds it, and tries
+again later, for everybody else queues behind it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from phasegate.contract.errors import LockNotAcquired, StepFailed
+from phasegate.contract.migration import Event
+from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.context import Connection, Context
+from phasegate.migrate.model import Action, Operation, Patience
+from phasegate.migrate.sessions import set_patience
+
+LOCK_PATIENCE_SECONDS = 600.0
+"""How long an action is tried again; then the run stops, resumable."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+_WATCH_SECONDS = 0.1
+_GIVES_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
+
+_BLOCKERS = """
+SELECT
+    a.pid,
+    COALESCE(NULLIF(a.application_name, ''), a.backend_type, 'unknown'),
+    COALESCE(a.usename, ''),
+    extract(epoch FROM clock_timestamp() - a.xact_start)::double precision,
+    a.state
+FROM unnest(pg_blocking_pids(%s)) AS b (pid)
+JOIN pg_stat_activity AS a ON a.pid = b.pid
+"""
+
+
+def apply_operation(
+    operation: Operation,
+    context: Context,
+    connection: Connection,
+    fetch: Callable[[], Catalog],
+    *,
+    undo: bool = False,
+) -> int:
+    """Do all that is left of one operation, or take it back; the number of actions.
+
+    `connection` is in autocommit. Raises StepFailed where an action changes nothing of what is
+    left, and whatever its actions raise.
+    """
+    done = 0
+    before: tuple[str, ...] = ()
+    while True:
+        context.control.check()
+        context.catalog = fetch()
+        plan = operation.plan_undo if undo else operation.plan_remaining
+        left = plan(context.catalog)
+        if not left:
+            return done
+        named = tuple(action.what for action in left)
+        if named == before:
+            reason = f"{left[0].what}: done without an error, and still the catalog says it is not"
+            raise StepFailed(context.step, reason)
+        before = named
+        apply_action(left[0], operation, context, connection)
+        done += 1
+        if left[0].work is not None and len(left) == 1 and not undo:
+            return done
+
+
+def apply_action(
+    action: Action, operation: Operation, context: Context, connection: Connection
+) -> None:
+    """Send one action, or do its work, and journal it."""
+    named = f"{operation.kind} {operation.object}"
+    began = time.monotonic()
+    context.say(action.what)
+    if action.work is not None:
+        facts = dict(action.work.run(context))
+        seconds = time.monotonic() - began
+        context.journal.write(
+            Event.ACTION, step=context.step, operation=named, what=action.what, seconds=seconds,
+            facts=facts,
+        )  # fmt: skip
+        return
+    if action.transactional:
+        with_patience(context, connection, action, lambda: _in_transaction(
+            action, named, context, connection
+        ))  # fmt: skip
+        return
+    for statement in action.statements:
+        with_patience(context, connection, action, partial(connection.execute, statement.encode()))
+    seconds = time.monotonic() - began
+    facts = {"statements": list(action.statements)}
+    context.journal.write(
+        Event.ACTION, step=context.step, operation=named, what=action.what, seconds=seconds,
+        facts=facts,
+    )  # fmt: skip
+
+
+def _in_transaction(action: Action, named: str, context: Context, connection: Connection) -> None:
+    began = time.monotonic()
+    with connection.transaction():
+        for statement in action.statements:
+            connection.execute(statement.encode())
+        entry = context.journal.make(
+            Event.ACTION,
+            step=context.step,
+            operation=named,
+            what=action.what,
+            seconds=time.monotonic() - began,
+            facts={"statements": list(action.statements)},
+        )
+        context.journal.insert(connection, entry)
+    context.journal.append(entry)
+
+
+def with_patience(
+    context: Context, connection: Connection, action: Action, send: Callable[[], Any]
+) -> None:
+    """Send, and where a lock does not come in time, name who holds it and try again.
+
+    Raises LockNotAcquired after ten minutes, StepFailed for any other refusal of the server.
+    """
+    set_patience(connection, action.patience)
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        with _watching(context, connection) as blockers:
+            try:
+                send()
+                return
+            except _GIVES_WAY:
+                pass
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                if connection.closed:
+                    raise
+                raise StepFailed(context.step, f"{action.what}: {error}") from error
+            except psycopg.Error as error:
+                raise StepFailed(context.step, f"{action.what}: {error}") from error
+        held = "; ".join(blockers.values()) or "others"
+        if time.monotonic() >= deadline:
+            raise LockNotAcquired(f"{action.what}: no lock in ten minutes, held by {held}")
+        context.say(f"waits for a lock held by {held}; tries again in {pause:.1f} s")
+        # Jitter, so that two who give way to each other do not meet again.
+        context.control.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+@contextmanager
+def _watching(context: Context, connection: Connection) -> Iterator[dict[int, str]]:
+    """Who blocks the session while something is sent: pid and a description.
+
+    Only while it waits can the server tell; so another session asks, and only after a moment.
+    """
+    found: dict[int, str] = {}
+    over = threading.Event()
+    pid = connection.info.backend_pid
+
+    def watch() -> None:
+        if over.wait(_WATCH_SECONDS):
+            return
+        with context.connect(Patience.BATCH) as watcher:
+            while not over.is_set():
+                for row in watcher.execute(_BLOCKERS, (pid,)).fetchall():
+                    found[row[0]] = _describe_blocker(*row)
+                over.wait(_WATCH_SECONDS)
+
+    def watch_quietly() -> None:
+        # Who holds the lock is good to know, and no more.
+        with suppress(Exception):
+            watch()
+
+    thread = threading.Thread(target=watch_quietly, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join(timeout=5)
+
+
+def _describe_blocker(pid: int, name: str, user: str, age: float | None, state: str) -> str:
+    since = "" if age is None else f", in a transaction for {age:.0f} s"
+    return f"{name} (pid {pid}, role {user or 'none'}, {state or 'working'}{since})"

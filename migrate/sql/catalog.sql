@@ -1,0 +1,251 @@
+-- Reads of the catalog alone: no lock on any user's table but what pg_get_…def takes for a moment.
+
+-- name: server
+SELECT
+    current_setting('server_version_num')::int,
+    current_database()::text,
+    current_user::text,
+    r.rolsuper,
+    r.rolsuper OR r.rolbypassrls,
+    COALESCE((
+        SELECT array_agg(e.evtname::text ORDER BY e.evtname)
+        FROM pg_event_trigger AS e
+        WHERE e.evtenabled <> 'D'
+    ), '{}'),
+    COALESCE((
+        SELECT array_agg(m.rolname::text)
+        FROM pg_roles AS m
+        WHERE pg_has_role(current_user, m.oid, 'USAGE')
+    ), '{}')
+FROM pg_roles AS r
+WHERE r.rolname = current_user;
+
+-- name: identity
+-- Which server and database, as evidence spells it; needs pg_monitor.
+SELECT concat_ws(
+    '/',
+    s.system_identifier,
+    ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
+    current_database()
+)
+FROM pg_control_system() AS s;
+
+-- name: functions
+-- In our own schema, and whatever a trigger calls.
+SELECT
+    n.nspname::text,
+    p.proname::text,
+    pg_get_function_identity_arguments(p.oid),
+    encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex'),
+    pg_get_userbyid(p.proowner)::text
+FROM pg_proc AS p
+JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE p.prokind = 'f'
+    AND (
+        n.nspname = 'phasegate'
+        OR n.nspname NOT IN ('pg_catalog', 'information_schema')
+        AND p.prorettype = 'trigger'::regtype
+    );
+
+-- name: relations
+WITH RECURSIVE named AS (
+    SELECT c.oid
+    FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)
+    JOIN pg_namespace AS n ON n.nspname = asked.schema
+    JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = asked.name
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm')
+),
+linked AS (
+    SELECT oid FROM named
+    UNION
+    SELECT CASE WHEN k.conrelid = d.oid THEN k.confrelid ELSE k.conrelid END
+    FROM named AS d
+    JOIN pg_constraint AS k ON k.contype = 'f' AND d.oid IN (k.conrelid, k.confrelid)
+),
+tree AS (
+    SELECT oid FROM linked
+    UNION
+    SELECT i.inhrelid
+    FROM tree AS t
+    JOIN pg_inherits AS i ON i.inhparent = t.oid
+)
+SELECT json_build_object(
+    'name', json_build_array(n.nspname, c.relname),
+    'oid', c.oid::bigint,
+    'kind', c.relkind,
+    'persistence', c.relpersistence,
+    'owner', pg_get_userbyid(c.relowner),
+    'rows', c.reltuples::bigint,
+    'bytes', CASE WHEN c.relkind IN ('r', 'm') THEN (
+        SELECT COALESCE(sum(s.relpages), 0)::bigint * current_setting('block_size')::bigint
+        FROM pg_class AS s
+        WHERE s.oid = c.oid OR s.oid = c.reltoastrelid
+            OR s.oid IN (SELECT x.indexrelid FROM pg_index AS x WHERE x.indrelid = c.oid)
+    ) ELSE 0 END,
+    'pages', c.relpages,
+    'row_security', c.relrowsecurity,
+    'forced_row_security', c.relforcerowsecurity,
+    'replica_identity', c.relreplident,
+    'acl', COALESCE((SELECT json_agg(a::text) FROM unnest(c.relacl) AS a), '[]'::json),
+    'options', COALESCE((SELECT json_agg(o) FROM unnest(c.reloptions) AS o), '[]'::json),
+    'tablespace', COALESCE((SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), ''),
+    'comment', COALESCE(obj_description(c.oid, 'pg_class'), ''),
+    'partition_key', COALESCE(pg_get_partkeydef(c.oid), ''),
+    'bound', COALESCE(pg_get_expr(c.relpartbound, c.oid), ''),
+    'parents', COALESCE((
+        SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY i.inhseqno)
+        FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhparent
+        JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+        WHERE i.inhrelid = c.oid
+    ), '[]'::json),
+    'children', COALESCE((
+        SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY pn.nspname, p.relname)
+        FROM pg_inherits AS i
+        JOIN pg_class AS p ON p.oid = i.inhrelid
+        JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+        WHERE i.inhparent = c.oid
+    ), '[]'::json),
+    'columns', COALESCE((
+        SELECT json_agg(json_build_object(
+            'name', a.attname,
+            'type', format_type(a.atttypid, a.atttypmod),
+            'number', a.attnum,
+            'not_null', a.attnotnull,
+            'default', CASE WHEN a.attgenerated = ''
+                THEN COALESCE(pg_get_expr(d.adbin, d.adrelid), '') ELSE '' END,
+            'identity', a.attidentity,
+            'generated', a.attgenerated,
+            'collation', CASE WHEN a.attcollation <> t.typcollation
+                THEN COALESCE((SELECT l.collname FROM pg_collation AS l WHERE l.oid = a.attcollation), '')
+                ELSE '' END,
+            'inherited', a.attinhcount > 0
+        ) ORDER BY a.attnum)
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    ), '[]'::json),
+    'indexes', COALESCE((
+        SELECT json_agg(json_build_object(
+            'name', json_build_array(xn.nspname, xc.relname),
+            'columns', (
+                SELECT json_agg(a.attname ORDER BY k.place)
+                FROM unnest(x.indkey) WITH ORDINALITY AS k (number, place)
+                LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.number AND k.number > 0
+                WHERE k.place <= x.indnkeyatts
+            ),
+            'unique', x.indisunique,
+            'primary', x.indisprimary,
+            'valid', x.indisvalid,
+            'ready', x.indisready,
+            'partial', x.indpred IS NOT NULL,
+            'immediate', x.indimmediate,
+            'nulls_not_distinct', COALESCE((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false),
+            'constraint', COALESCE((
+                SELECT k.conname FROM pg_constraint AS k
+                WHERE k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')
+            ), ''),
+            'definition', pg_get_indexdef(x.indexrelid),
+            'method', am.amname
+        ) ORDER BY xc.relname)
+        FROM pg_index AS x
+        JOIN pg_class AS xc ON xc.oid = x.indexrelid
+        JOIN pg_am AS am ON am.oid = xc.relam
+        JOIN pg_namespace AS xn ON xn.oid = xc.relnamespace
+        WHERE x.indrelid = c.oid
+    ), '[]'::json),
+    'constraints', COALESCE((
+        SELECT json_agg(json_build_object(
+            'name', k.conname,
+            'type', k.contype,
+            'columns', COALESCE((
+                SELECT json_agg(a.attname ORDER BY p.place)
+                FROM unnest(k.conkey) WITH ORDINALITY AS p (number, place)
+                JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = p.number
+            ), '[]'::json),
+            'validated', k.convalidated,
+            'deferrable', k.condeferrable,
+            'deferred', k.condeferred,
+            'definition', pg_get_constraintdef(k.oid),
+            'references', CASE WHEN k.contype = 'f' THEN (
+                SELECT json_build_array(fn.nspname, f.relname)
+                FROM pg_class AS f JOIN pg_namespace AS fn ON fn.oid = f.relnamespace
+                WHERE f.oid = k.confrelid
+            ) END,
+            'referenced', COALESCE((
+                SELECT json_agg(a.attname ORDER BY p.place)
+                FROM unnest(k.confkey) WITH ORDINALITY AS p (number, place)
+                JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = p.number
+            ), '[]'::json),
+            'actions', k.confupdtype::text || k.confdeltype::text || k.confmatchtype::text,
+            'inherited', k.coninhcount > 0 OR k.conparentid <> 0
+        ) ORDER BY k.conname)
+        FROM pg_constraint AS k
+        WHERE k.conrelid = c.oid AND k.contype <> 't'
+    ), '[]'::json),
+    'triggers', COALESCE((
+        SELECT json_agg(json_build_object(
+            'name', g.tgname,
+            'function', json_build_array(fn.nspname, f.proname),
+            'enabled', g.tgenabled,
+            'type', g.tgtype,
+            'definition', pg_get_triggerdef(g.oid),
+            'source', f.prosrc,
+            'cloned', g.tgparentid <> 0
+        ) ORDER BY g.tgname)
+        FROM pg_trigger AS g
+        JOIN pg_proc AS f ON f.oid = g.tgfoid
+        JOIN pg_namespace AS fn ON fn.oid = f.pronamespace
+        WHERE g.tgrelid = c.oid AND NOT g.tgisinternal
+    ), '[]'::json),
+    'dependents', COALESCE((
+        SELECT json_agg(DISTINCT jsonb_build_object('kind', x.kind, 'name', x.name, 'definition', x.definition))
+        FROM (
+            SELECT
+                CASE v.relkind WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'rule' END AS kind,
+                format('%%I.%%I', vn.nspname, v.relname) AS name,
+                CASE WHEN v.relkind IN ('v', 'm') THEN pg_get_viewdef(v.oid) ELSE pg_get_ruledef(r.oid) END AS definition
+            FROM pg_depend AS d
+            JOIN pg_rewrite AS r ON r.oid = d.objid
+            JOIN pg_class AS v ON v.oid = r.ev_class
+            JOIN pg_namespace AS vn ON vn.oid = v.relnamespace
+            WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                AND d.refobjid = c.oid AND r.ev_class <> c.oid
+            UNION ALL
+            SELECT 'policy', p.polname::text, pg_get_expr(p.polqual, p.polrelid)
+            FROM pg_policy AS p
+            WHERE p.polrelid = c.oid
+            UNION ALL
+            SELECT 'publication', b.pubname::text, COALESCE((
+                SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+                FROM pg_attribute AS a
+                -- Column lists exist from 15 on.
+                WHERE a.attrelid = c.oid AND to_jsonb(pr) -> 'prattrs' @> to_jsonb(a.attnum)
+            ), '')
+            FROM pg_publication_rel AS pr
+            JOIN pg_publication AS b ON b.oid = pr.prpubid
+            WHERE pr.prrelid = c.oid
+            UNION ALL
+            SELECT 'generated column', format('%%I', a.attname), pg_get_expr(e.adbin, e.adrelid)
+            FROM pg_attribute AS a
+            JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
+            WHERE a.attrelid = c.oid AND a.attgenerated <> ''
+            UNION ALL
+            SELECT 'row type', format('%%I.%%I.%%I', un.nspname, u.relname, a.attname), ''
+            FROM pg_attribute AS a
+            JOIN pg_class AS u ON u.oid = a.attrelid AND u.relkind IN ('r', 'p', 'm', 'f', 'c')
+            JOIN pg_namespace AS un ON un.oid = u.relnamespace
+            WHERE a.atttypid IN (c.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = c.reltype))
+                AND c.reltype <> 0 AND NOT a.attisdropped
+            UNION ALL
+            SELECT 'statistics', s.stxname::text, pg_get_statisticsobjdef(s.oid)
+            FROM pg_statistic_ext AS s
+            WHERE s.stxrelid = c.oid
+        ) AS x
+    ), '[]'::json)
+)
+FROM (SELECT DISTINCT oid FROM tree) AS chosen
+JOIN pg_class AS c ON c.oid = chosen.oid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY n.nspname, c.relname;
