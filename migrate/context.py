@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import psycopg
 
+from phasegate.contract.errors import ContractError
 from phasegate.contract.settings import Settings
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.journal import Journal
@@ -56,6 +57,10 @@ class NothingStops:
         time.sleep(seconds)
 
 
+def _nobody_to_ask(criteria: tuple[str, ...]) -> None:
+    raise ContractError("context.ask", f"nobody can judge {', '.join(criteria)} here")
+
+
 @dataclass
 class Context:
     """`step` is the name of the step that the work is part of; `connect` opens a session of our
@@ -69,6 +74,8 @@ class Context:
     say: Say
     control: Control = field(default_factory=NothingStops)
     throttle: Throttle = field(default_factory=AtFullSpeed)
+    ask: Callable[[tuple[str, ...]], None] = _nobody_to_ask
+    """Wait until these criteria of the phase's gate pass; raises GateClosed where they do not."""
     report: Callable[[str, float, float, str], None] = lambda *_: None
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the command line asked for this run, e.g. accepted triggers."""

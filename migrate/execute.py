@@ -140,6 +140,8 @@ def with_patience(
             except _GIVES_WAY:
                 pass
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                # An abort cancels what is running.
+                context.control.check()
                 if connection.closed:
                     raise
                 raise StepFailed(context.step, f"{action.what}: {error}") from error

@@ -40,8 +40,8 @@ class Journal:
         self.run = str(uuid.uuid4())
         self.file = folder / FILE_NAME
         self._connection = connection
-        self._identity = identity
-        self._by = by or _who()
+        self.identity = identity
+        self.by = by or _who()
         self._host = socket.gethostname()
 
     def open(self) -> None:
@@ -65,10 +65,10 @@ class Journal:
             at=time.time(),
             run=self.run,
             event=event,
-            by=self._by,
+            by=self.by,
             host=self._host,
             version=phasegate.__version__,
-            identity=self._identity,
+            identity=self.identity,
             facts=json.loads(redactor(json.dumps(facts))),
             **fields,
         )

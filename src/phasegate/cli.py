@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "phasegate.demo.command:demo",
     "exporter": "phasegate.exporter.command:exporter",
     "init": "phasegate.operate.command:init",
+    "migrate": "phasegate.migrate.command:migrate",
     "validate": "phasegate.validators.command:validate",
 }
 OUR_BUG = 70

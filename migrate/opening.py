@@ -1,0 +1,158 @@
+"""From settings and flags to a run that can go: sessions, the runner's lock, the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import psycopg
+
+from phasegate.contract.connection import database_conninfo
+from phasegate.contract.errors import JournalMismatch, PlanRefused
+from phasegate.contract.names import TableName
+from phasegate.contract.settings import Settings
+from phasegate.migrate.catalog import load_sql
+from phasegate.migrate.context import AtFullSpeed, Connection, Throttle
+from phasegate.migrate.control import RunControl, set_wanted, take_runner_lock
+from phasegate.migrate.gate import Terms
+from phasegate.migrate.journal import Journal, fetch_entries, missing_entries, read_file
+from phasegate.migrate.model import Patience
+from phasegate.migrate.phases import make_steps
+from phasegate.migrate.runner import Run
+from phasegate.migrate.screen import Screen
+from phasegate.migrate.sessions import open_session
+
+
+def connector(settings: Settings) -> Callable[[Patience], Connection]:
+    """Opens sessions of our own; the password is read anew each time."""
+
+    def connect(patience: Patience = Patience.BATCH) -> Connection:
+        return open_session(database_conninfo(settings.database), patience)
+
+    return connect
+
+
+def fetch_identity(connection: Connection) -> str:
+    """Which server and database, as evidence spells it; empty without the right to know."""
+    try:
+        [[identity]] = connection.execute(load_sql("catalog")["identity"].encode()).fetchall()
+    except psycopg.errors.InsufficientPrivilege:
+        return ""
+    return str(identity)
+
+
+def migrated_names(settings: Settings) -> tuple[TableName, ...]:
+    """Every table that a plan must know of."""
+    return settings.named_tables
+
+
+@contextmanager
+def open_run(
+    settings: Settings,
+    terms: Terms,
+    *,
+    window: float | None = None,
+    by: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
+    """A run that is the only one. Raises SourceUnavailable, PlanRefused, Interrupted where another
+    is at work, JournalMismatch where the journal is not this database's."""
+    connect = connector(settings)
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(Patience.METADATA))
+        refuse_standby(connection)
+        lock = stack.enter_context(connect(Patience.BATCH))
+        take_runner_lock(lock)
+        writer = stack.enter_context(connect(Patience.BATCH))
+        journal = Journal(writer, settings.migrate.backup.directory, fetch_identity(connection), by)
+        journal.open()
+        reconcile(journal)
+        set_wanted(lock, "run", by)
+        saver = Journal(
+            stack.enter_context(connect(Patience.BATCH)),
+            settings.migrate.backup.directory,
+            "",
+        )
+        screen = Screen(saver.progress)
+        control = RunControl(lock, window)
+        throttle = stack.enter_context(open_throttle(settings, connect, control, screen.say))
+        stack.enter_context(control.running())
+        yield Run(
+            settings=settings,
+            connection=connection,
+            connect=connect,
+            journal=journal,
+            control=control,
+            make_steps=make_steps,
+            names=migrated_names(settings),
+            say=screen.say,
+            terms=terms,
+            throttle=throttle,
+            report=screen.report,
+            options=options or {},
+        )
+
+
+@contextmanager
+def open_throttle(
+    settings: Settings,
+    connect: Callable[[Patience], Connection],
+    control: RunControl,
+    say: Callable[[str], None],
+) -> Iterator[Throttle]:
+    """What holds loops over rows back."""
+    del settings, connect, control, say
+    yield AtFullSpeed()
+
+
+def refuse_standby(connection: Connection) -> None:
+    """PlanRefused where nothing can be written."""
+    [[recovering]] = connection.execute("SELECT pg_is_in_recovery()").fetchall()
+    if recovering:
+        raise PlanRefused(("database.url leads to a standby: name the primary",))
+
+
+def reconcile(journal: Journal) -> None:
+    """Bring the file and the database's journal together, or refuse.
+
+    What only the database has goes into the file. What only the file has says that the database
+    was restored, or failed over to a standby that lacked it: then nobody knows what of the
+    application's side is still so. Raises JournalMismatch.
+    """
+    known, kept = journal.entries(), read_file(journal.file)
+    foreign = {entry.identity for entry in known if not same_database(entry.identity, journal)}
+    if foreign:
+        raise JournalMismatch(
+            f"the journal in this database was written in another one ({', '.join(foreign)}), so "
+            "this is a copy of it: migrate the original, or drop schema phasegate in the copy"
+        )
+    for entry in missing_entries(kept, known):
+        journal.append(entry)
+    lost = [
+        entry for entry in missing_entries(known, kept) if same_database(entry.identity, journal)
+    ]
+    if lost:
+        told = "\n".join(f"  - {one.event} {one.phase} {one.step} {one.what}" for one in lost[:20])
+        raise JournalMismatch(
+            f"{journal.file} tells of {len(lost)} entries that the database does not have: it was "
+            f"restored, or failed over to a standby that lacked them\n{told}\n"
+            "see what of the application's side is still so, then move that file away and run "
+            "again: what is left to do the catalog and the data say"
+        )
+
+
+def same_database(identity: str, journal: Journal) -> bool:
+    """Whether it is the same server and database, perhaps on another timeline."""
+    return not identity or not journal.identity or _lasting(identity) == _lasting(journal.identity)
+
+
+def _lasting(identity: str) -> tuple[str, str]:
+    system, _, rest = identity.partition("/")
+    return system, rest.partition("/")[2]
+
+
+def fetch_history(settings: Settings) -> list[Any]:
+    """The journal's entries, from the database; nothing is written."""
+    with connector(settings)(Patience.BATCH) as connection:
+        return fetch_entries(connection)

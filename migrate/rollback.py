@@ -1,0 +1,92 @@
+"""The way back: what it would lose is said first, and it begins only where that is accepted.
+
+Gradual keeps the data and lets the previous application write again; `--to` a phase takes back what
+later phases added. Immediate restores the proved backup beside the database (`restore.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from phasegate.contract.errors import PlanRefused
+from phasegate.contract.migration import PHASES, Event
+from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.context import Context
+from phasegate.migrate.execute import apply_operation
+from phasegate.migrate.model import Action, Operation, Step
+from phasegate.migrate.runner import Run
+
+RELAXED = "06-add-constraints"
+"""The step that a gradual roll-back takes back: what refuses the previous application's writes."""
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """One step's part of a roll-back: `actions` are what would be sent now."""
+
+    step: Step
+    operation: Operation
+    actions: tuple[Action, ...]
+
+
+def plan_gradual(steps: Sequence[Step], catalog: Catalog) -> tuple[Undoing, ...]:
+    """Relax what the previous application cannot write; nothing is lost."""
+    return _undo([step for step in steps if step.name == RELAXED], catalog)
+
+
+def plan_removal(steps: Sequence[Step], catalog: Catalog, to: str) -> tuple[Undoing, ...]:
+    """Take back what the phases after `to` added, the last first."""
+    if to not in PHASES:
+        raise PlanRefused((f"--to {to}: no phase; one of {', '.join(PHASES)}",))
+    later = PHASES[PHASES.index(to) + 1 :]
+    return _undo([step for step in steps if step.phase in later], catalog)
+
+
+def _undo(steps: Sequence[Step], catalog: Catalog) -> tuple[Undoing, ...]:
+    return tuple(
+        Undoing(step, operation, actions)
+        for step in reversed(steps)
+        for operation in reversed(step.operations)
+        if (actions := operation.plan_undo(catalog))
+    )
+
+
+def describe(undoing: Sequence[Undoing]) -> list[str]:
+    """What goes, with what is lost by it, line by line."""
+    lines = []
+    for one in undoing:
+        lines.append(f"step {one.step.name}: {one.operation.kind} {one.operation.object}")
+        lines += [f"  {action.what}" for action in one.actions]
+        if one.operation.loss:
+            lines.append(f"  lost: {one.operation.loss}")
+    return lines or ["nothing of it is there"]
+
+
+def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:
+    """Take it all back; started again, it goes on. Raises as `Run.go`."""
+    run.journal.write(Event.ROLLBACK_STARTED, facts={"to": to, "steps": describe(undoing)})
+    done: dict[str, Step] = {}
+    for one in undoing:
+        run.control.check()
+        run.say(f"step {one.step.name}: take back {one.operation.kind} {one.operation.object}")
+        context = Context(
+            settings=run.settings,
+            step=one.step.name,
+            connect=run.connect,
+            journal=run.journal,
+            catalog=run.catalog(),
+            say=lambda text: run.say(f"  {text}"),
+            control=run.control,
+            throttle=run.throttle,
+            report=partial(run.report, one.step.name),
+            options=run.options,
+        )
+        with run.control.watching(run.connection):
+            apply_operation(one.operation, context, run.connection, run.catalog, undo=True)
+        done[one.step.name] = one.step
+    for step in done.values():
+        run.journal.write(Event.UNDONE, phase=step.phase, step=step.name)
+    if to:
+        run.journal.write(Event.ROLLBACK_FINISHED, facts={"to": to})

@@ -1,0 +1,90 @@
+"""`phasegate migrate rollback`: the way back, with what it would lose said first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from phasegate.contract.errors import PlanRefused
+from phasegate.contract.migration import PHASES
+from phasegate.migrate.command import by_option, config_option, read_settings
+
+EPILOG = """\b
+Example:
+  phasegate migrate rollback --strategy gradual --dry-run
+  phasegate migrate rollback --strategy gradual
+  phasegate migrate rollback --to prepare
+  phasegate migrate rollback --strategy immediate --accept-loss 120
+
+\b
+Exit codes:
+  0  rolled back, or shown
+  1  a step failed; the same command goes on
+  2  the flags or the configuration cannot be used, or the loss is not accepted
+  4  a server could not be reached
+  5  stopped part-way; the same command goes on
+"""
+
+
+@click.command(epilog=EPILOG)
+@config_option
+@click.option("--to", type=click.Choice(PHASES), help="Take back what later phases added.")
+@click.option("--strategy", type=click.Choice(["immediate", "gradual"]), help="How to go back.")
+@click.option("--dry-run", is_flag=True, help="Say what would go and be lost; change nothing.")
+@click.option(
+    "--accept-loss",
+    metavar="N",
+    help="How many lost writes are accepted, or `unknown`; asked for where it is not nothing.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before anything changes.")
+@by_option
+def rollback(
+    *,
+    config: Path | None,
+    to: str | None,
+    strategy: str | None,
+    dry_run: bool,
+    accept_loss: str | None,
+    yes: bool,
+    by: str,
+) -> None:
+    """Go back: gradual keeps the data and lets the previous application write; immediate restores
+    the proved backup; --to removes what later phases added."""
+    if (to is None) == (strategy is None):
+        raise click.UsageError("expected --strategy, or --to PHASE, and not both")
+    if accept_loss is not None and accept_loss != "unknown" and not accept_loss.isdigit():
+        raise click.UsageError(
+            f"--accept-loss: found {accept_loss!r}, expected a number or unknown"
+        )
+    settings = read_settings(config)
+    from phasegate.migrate.gate import Terms  # noqa: PLC0415
+    from phasegate.migrate.opening import open_run  # noqa: PLC0415
+    from phasegate.migrate.rollback import (  # noqa: PLC0415
+        apply_rollback,
+        describe,
+        plan_gradual,
+        plan_removal,
+    )
+
+    if strategy == "immediate":
+        raise PlanRefused(("the immediate roll-back is not there yet",))
+    with open_run(settings, Terms(), by=by) as run:
+        catalog = run.catalog()
+        steps = run.make_steps(settings, catalog)
+        if to is not None:
+            undoing = plan_removal(steps, catalog, to)
+        else:
+            undoing = plan_gradual(steps, catalog)
+        for line in describe(undoing):
+            click.echo(line)
+        if dry_run:
+            return
+        lossy = [one.operation.loss for one in undoing if one.operation.loss]
+        if lossy and accept_loss is None:
+            told = "; ".join(dict.fromkeys(lossy))
+            raise PlanRefused((f"it loses {told}: --accept-loss unknown says that it may",))
+        if not yes and os.isatty(0):
+            click.confirm("go back?", abort=True, err=True)
+        apply_rollback(run, undoing, to or "")
