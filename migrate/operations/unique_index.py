@@ -1,0 +1,121 @@
+"""A unique index, built beside the traffic; what a broken try left behind is cleared first.
+
+CREATE INDEX CONCURRENTLY that fails or is cancelled leaves an invalid index, which still rejects
+duplicates and which IF NOT EXISTS takes for a good one: so the catalog is asked whether it is
+valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from phasegate.contract.names import TableName
+from phasegate.migrate.catalog import PARTITIONED, Catalog, Index, Relation
+from phasegate.migrate.identifiers import derive, qualify, quote
+from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
+
+_SILENTLY_CORRUPT = range(140_000, 140_004)
+
+
+@dataclass(frozen=True)
+class UniqueIndex:
+    """On one column. One that is there under another name does as well. Never a UNIQUE constraint:
+    the index of one could not become the primary key."""
+
+    kind: ClassVar[str] = "unique_index"
+    loss: ClassVar[str] = ""
+    table: TableName
+    column: str
+
+    @property
+    def object(self) -> str:
+        """The column that is indexed, as SQL writes it."""
+        return f"{qualify(self.table)}.{quote(self.column)}"
+
+    @property
+    def name(self) -> str:
+        """Of the index; it stands in the table's schema."""
+        return derive(self.table.table, self.column, "key")
+
+    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
+        """As `model.Operation.find_refusals`."""
+        relation = catalog.get(self.table)
+        return () if relation is None else tuple(self._refusals(relation, catalog))
+
+    def _refusals(self, relation: Relation, catalog: Catalog) -> Iterator[Refusal]:
+        if catalog.version in _SILENTLY_CORRUPT:
+            found = "PostgreSQL 14.0 to 14.3 builds indexes concurrently that lack rows"
+            yield Refusal(qualify(self.table), found, "update the server to 14.4 or newer first")
+        if relation.kind == PARTITIONED and self._standing(relation) is None:
+            yield Refusal(
+                qualify(self.table),
+                f"it is partitioned {relation.partition_key}, and a unique index of it must hold "
+                "the partition key",
+                "give it a unique index that holds both, and look up by both",
+            )
+        taken = relation.index(self.name)
+        if taken is not None and taken.valid and not self._serves(taken):
+            yield Refusal(
+                f"{quote(self.table.schema)}.{quote(self.name)}",
+                f"an index of that name is there and is another one: {taken.definition}",
+                "rename it: ALTER INDEX … RENAME TO …",
+            )
+
+    def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
+        """As `model.Operation.plan_remaining`."""
+        relation = catalog.get(self.table)
+        if relation is None or self._standing(relation) is not None:
+            return ()
+        place = f"{quote(self.table.schema)}.{quote(self.name)}"
+        clear = f"DROP INDEX CONCURRENTLY {place}"
+        create = (
+            f"CREATE UNIQUE INDEX CONCURRENTLY {quote(self.name)} ON {qualify(self.table)} "
+            f"({quote(self.column)})"
+        )
+        locks = (Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, qualify(self.table)),)
+        actions = []
+        if relation.index(self.name) is not None:
+            what = f"drop the invalid index {place} that an earlier try left"
+            actions.append(
+                Action(what, (clear,), Patience.CONCURRENT, transactional=False, locks=locks)
+            )
+        actions.append(
+            Action(
+                f"index {self.object}, unique",
+                (create,),
+                Patience.CONCURRENT,
+                transactional=False,
+                locks=locks,
+                scans=(qualify(self.table),),
+                rows=max(0, relation.rows),
+            )
+        )
+        return tuple(actions)
+
+    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
+        """As `model.Operation.plan_undo`: ours by its name, and by nobody else's."""
+        relation = catalog.get(self.table)
+        index = None if relation is None else relation.index(self.name)
+        if index is None or index.constraint or index.columns != (self.column,):
+            return ()
+        place = f"{quote(self.table.schema)}.{quote(self.name)}"
+        locks = (Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, qualify(self.table)),)
+        drop = (f"DROP INDEX CONCURRENTLY {place}",)
+        what = f"drop the index {place}"
+        return (Action(what, drop, Patience.CONCURRENT, transactional=False, locks=locks),)
+
+    def _standing(self, relation: Relation) -> Index | None:
+        return next((one for one in relation.indexes if self._serves(one)), None)
+
+    def _serves(self, index: Index) -> bool:
+        return (
+            index.columns == (self.column,)
+            and index.unique
+            and index.valid
+            and index.ready
+            and index.immediate
+            and not index.partial
+            and index.method == "btree"
+        )

@@ -1,0 +1,228 @@
+"""A UUID column, its default and the trigger that guards it, in one transaction.
+
+Without a default at its birth the column is no rewrite. A default alone is no dual write: an
+explicit NULL beats it, and a partition that is written directly does not inherit one; a trigger
+that is enabled always lets neither. Both come in the transaction of the column, so no row can slip
+through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from phasegate.contract.migration import SCHEMA
+from phasegate.contract.names import TableName
+from phasegate.migrate.catalog import FOREIGN, PARTITIONED, TABLE, Catalog, Relation, Trigger
+from phasegate.migrate.identifiers import derive, qualify, quote
+from phasegate.migrate.model import Action, Lock, LockMode, Refusal
+
+UUIDV7_VERSION = 180_000
+_BEFORE_ROW = 1 + 2 + 4 + 16  # pg_trigger.tgtype: a row, before, insert, update
+_ADDED = "-- The column came with this function, and goes with it."
+_ADOPTED = "-- The column was there before this function, and stays without it."
+_BODY = """
+BEGIN
+    {mark}
+    IF NEW.{column} IS NULL THEN
+        NEW.{column} := {generate};
+    END IF;
+    RETURN NEW;
+END
+"""
+# RFC 9562, 5.7: 48 bits of milliseconds, and of a random UUID all but the version, which the two
+# bits turn from 4 into 7.
+_UUIDV7 = f"""CREATE FUNCTION {SCHEMA}.uuidv7() RETURNS uuid
+LANGUAGE sql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $body$
+SELECT encode(set_bit(set_bit(overlay(
+    uuid_send(gen_random_uuid())
+    PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+    FROM 1 FOR 6
+), 52, 1), 53, 1), 'hex')::uuid
+$body$"""
+
+
+@dataclass(frozen=True)
+class UuidColumn:
+    """`version` of the UUIDs is 4 or 7. A column that is there already, of the right type, is
+    adopted: it gets what it lacks, and an undo leaves it."""
+
+    kind: ClassVar[str] = "uuid_column"
+    loss: ClassVar[str] = "the UUIDs of every row, which nothing can make again"
+    table: TableName
+    column: str
+    version: int = 4
+
+    @property
+    def object(self) -> str:
+        """The column, as SQL writes it."""
+        return f"{qualify(self.table)}.{quote(self.column)}"
+
+    @property
+    def function(self) -> TableName:
+        """The function of the trigger."""
+        return TableName(SCHEMA, derive("fill", *self.table, self.column))
+
+    @property
+    def trigger(self) -> str:
+        """The trigger's name, the same on every table."""
+        return derive("phasegate_fill", self.column)
+
+    def generate(self, catalog: Catalog) -> str:
+        """The SQL of one new UUID on that server."""
+        if self.version == 4:
+            return "gen_random_uuid()"
+        return "uuidv7()" if catalog.version >= UUIDV7_VERSION else f"{SCHEMA}.uuidv7()"
+
+    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
+        """As `model.Operation.find_refusals`."""
+        relation = catalog.get(self.table)
+        if relation is None:
+            remedy = "correct its name in tables, or create it"
+            return (Refusal(qualify(self.table), "there is no such table", remedy),)
+        return tuple(self._refusals(relation, catalog))
+
+    def _refusals(self, relation: Relation, catalog: Catalog) -> Iterator[Refusal]:
+        name = qualify(self.table)
+        if relation.kind not in (TABLE, PARTITIONED):
+            found = "a foreign table" if relation.kind == FOREIGN else "a view"
+            yield Refusal(name, f"it is {found}", "name the table that holds the rows")
+            return
+        if relation.persistence == "t":
+            yield Refusal(name, "it is a temporary table", "name a permanent one")
+        if not catalog.superuser and relation.owner not in catalog.member_of:
+            yield Refusal(
+                name,
+                f"it is owned by {relation.owner}, and {catalog.role} is no member of that role",
+                f"GRANT {quote(relation.owner)} TO {quote(catalog.role)}",
+            )
+        if relation.forced_row_security and not catalog.bypasses:
+            yield Refusal(
+                name,
+                "its row security is forced on its owner too: rows could be hidden from us",
+                f"ALTER ROLE {quote(catalog.role)} BYPASSRLS",
+            )
+        if relation.parents and relation.bound:
+            parents = ", ".join(qualify(parent) for parent in relation.parents)
+            yield Refusal(name, f"it is a partition of {parents}", "name the partitioned table")
+        column = relation.column(self.column)
+        if column is not None and column.type != "uuid":
+            yield Refusal(
+                self.object,
+                f"the column is there already and is of type {column.type}",
+                "give another uuid_column, or change its type to uuid",
+            )
+        if column is not None and column.generated:
+            yield Refusal(self.object, "the column is generated", "give another uuid_column")
+
+    def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
+        """As `model.Operation.plan_remaining`."""
+        relation = catalog.get(self.table)
+        if relation is None:
+            return ()
+        statements = [*self._make_generator(catalog), *self._make_column(relation, catalog)]
+        for one in self._guarded(relation, catalog):
+            statements += self._make_trigger(one)
+        if not statements:
+            return ()
+        what = f"add {self.object}, its default and the trigger that fills it"
+        if relation.column(self.column) is not None:
+            what = f"give {self.object} what it lacks: default, or the trigger that fills it"
+        locked = [relation, *self._guarded(relation, catalog)]
+        locks = tuple(
+            Lock(LockMode.ACCESS_EXCLUSIVE, qualify(one.name)) for one in dict.fromkeys(locked)
+        )
+        return (Action(what, tuple(statements), locks=locks),)
+
+    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
+        """As `model.Operation.plan_undo`."""
+        relation = catalog.get(self.table)
+        if relation is None:
+            return ()
+        statements = []
+        added = False
+        for one in [relation, *self._guarded(relation, catalog)]:
+            trigger = one.trigger(self.trigger)
+            if trigger is not None and trigger.function == self.function and not trigger.cloned:
+                drop = f"DROP TRIGGER {quote(self.trigger)} ON {qualify(one.name)}"
+                if drop not in statements:
+                    statements.append(drop)
+                added = added or _ADDED in trigger.source
+        if self.function in catalog.functions:
+            statements.append(f"DROP FUNCTION {qualify(self.function)}()")
+        column = relation.column(self.column)
+        if added and column is not None:
+            drop = f"ALTER TABLE {qualify(self.table)} DROP COLUMN {quote(self.column)}"
+            statements.append(drop)
+        elif statements and column is not None:
+            table, name = qualify(self.table), quote(self.column)
+            statements.append(f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT")
+        if not statements:
+            return ()
+        what = f"drop {self.object}" if added else f"let {self.object} alone"
+        locks = (Lock(LockMode.ACCESS_EXCLUSIVE, qualify(self.table)),)
+        return (Action(f"{what}, and the trigger that fills it", tuple(statements), locks=locks),)
+
+    def _make_generator(self, catalog: Catalog) -> list[str]:
+        own = TableName(SCHEMA, "uuidv7")
+        needed = self.generate(catalog).startswith(f"{SCHEMA}.") and own not in catalog.functions
+        return [_UUIDV7] if needed else []
+
+    def _make_column(self, relation: Relation, catalog: Catalog) -> list[str]:
+        table, name = qualify(self.table), quote(self.column)
+        column = relation.column(self.column)
+        trigger = relation.trigger(self.trigger)
+        statements = []
+        mark = _ADDED if column is None else _ADOPTED
+        if trigger is not None and _ADDED in trigger.source:
+            mark = _ADDED
+        body = _BODY.format(mark=mark, column=name, generate=self.generate(catalog))
+        if trigger is None or trigger.function != self.function or trigger.source != body:
+            # Whoever may write the table need not be allowed to do what the default does.
+            statements.append(
+                f"CREATE OR REPLACE FUNCTION {qualify(self.function)}() RETURNS trigger\n"
+                "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS "
+                f"$body${body}$body$"
+            )
+        if column is None:
+            statements.append(f"ALTER TABLE {table} ADD COLUMN {name} uuid")
+        if column is None or not column.default:
+            generate = self.generate(catalog)
+            statements.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {generate}")
+        return statements
+
+    def _guarded(self, relation: Relation, catalog: Catalog) -> list[Relation]:
+        """The tables that need a trigger of their own: partitions get the parent's, tables that
+        merely inherit do not."""
+        found = [relation]
+        if relation.kind == TABLE:
+            for name in relation.children:
+                child = catalog.get(name)
+                if child is not None:
+                    found += self._guarded(child, catalog)
+        return found
+
+    def _make_trigger(self, relation: Relation) -> list[str]:
+        table, name = qualify(relation.name), quote(self.trigger)
+        trigger = relation.trigger(self.trigger)
+        statements = []
+        if trigger is not None and not self._stands(trigger):
+            statements.append(f"DROP TRIGGER {name} ON {table}")
+            trigger = None
+        if trigger is None:
+            statements.append(
+                f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table}\n"
+                f"FOR EACH ROW EXECUTE FUNCTION {qualify(self.function)}()"
+            )
+        if trigger is None or trigger.enabled != "A":
+            statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+        return statements
+
+    def _stands(self, trigger: Trigger) -> bool:
+        return (
+            trigger.function == self.function
+            and trigger.type == _BEFORE_ROW
+            and " WHEN " not in trigger.definition
+            and " OF " not in trigger.definition.partition(" ON ")[0]
+        )
