@@ -8,6 +8,7 @@ through.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,6 +21,7 @@ from phasegate.migrate.model import Action, Lock, LockMode, Refusal
 
 UUIDV7_VERSION = 180_000
 _BEFORE_ROW = 1 + 2 + 4 + 16  # pg_trigger.tgtype: a row, before, insert, update
+_ONLY_WHEN_NULL = r'BEFORE INSERT OR UPDATE ON .* WHEN \(\(new\.("?){}\1 IS NULL\)\) EXECUTE'
 _ADDED = "-- The column came with this function, and goes with it."
 _ADOPTED = "-- The column was there before this function, and stays without it."
 _BODY = """
@@ -213,7 +215,8 @@ class UuidColumn:
         if trigger is None:
             statements.append(
                 f"CREATE TRIGGER {name} BEFORE INSERT OR UPDATE ON {table}\n"
-                f"FOR EACH ROW EXECUTE FUNCTION {qualify(self.function)}()"
+                f"FOR EACH ROW WHEN (NEW.{quote(self.column)} IS NULL) "
+                f"EXECUTE FUNCTION {qualify(self.function)}()"
             )
         if trigger is None or trigger.enabled != "A":
             statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
@@ -223,6 +226,10 @@ class UuidColumn:
         return (
             trigger.function == self.function
             and trigger.type == _BEFORE_ROW
-            and " WHEN " not in trigger.definition
-            and " OF " not in trigger.definition.partition(" ON ")[0]
+            # Without OF columns, and with just this condition, which spares the call for others.
+            and re.search(
+                _ONLY_WHEN_NULL.format(re.escape(self.column.replace('"', '""'))),
+                trigger.definition,
+            )
+            is not None
         )
