@@ -22,7 +22,8 @@ TABLE, PARTITIONED, VIEW, MATERIALIZED, FOREIGN = "r", "p", "v", "m", "f"
 @dataclass(frozen=True)
 class Column:
     """`type` as format_type writes it; `default` as SQL, empty for none; `identity` is a, d or
-    empty; `generated` is s, v or empty."""
+    empty; `generated` is s, v or empty. `grants` are those on the column alone: to whom (empty for
+    everybody), and what."""
 
     name: str
     type: str
@@ -33,6 +34,7 @@ class Column:
     generated: str
     collation: str
     inherited: bool
+    grants: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,10 @@ def _relation(data: dict[str, Any]) -> Relation:
             "options": tuple(data["options"]),
             "parents": tuple(TableName(*one) for one in data["parents"]),
             "children": tuple(TableName(*one) for one in data["children"]),
-            "columns": tuple(Column(**one) for one in data["columns"]),
+            "columns": tuple(
+                Column(**{**one, "grants": tuple(map(tuple, one["grants"]))})
+                for one in data["columns"]
+            ),
             "indexes": tuple(
                 Index(**{**one, "name": TableName(*one["name"]), "columns": tuple(one["columns"])})
                 for one in data["indexes"]

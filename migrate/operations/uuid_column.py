@@ -124,6 +124,7 @@ class UuidColumn:
         if relation is None:
             return ()
         statements = [*self._make_generator(catalog), *self._make_column(relation, catalog)]
+        statements += self._make_grants(relation)
         for one in self._guarded(relation, catalog):
             statements += self._make_trigger(one)
         if not statements:
@@ -193,6 +194,20 @@ class UuidColumn:
             generate = self.generate(catalog)
             statements.append(f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {generate}")
         return statements
+
+    def _make_grants(self, relation: Relation) -> list[str]:
+        """Who was given the key's columns alone is given this one too: it is another key of the
+        same row, and the exporter's role could not measure what it may not read."""
+        column = relation.column(self.column)
+        has = () if column is None else column.grants
+        keys = [one for one in relation.columns if one.name in relation.primary_key]
+        wanted = dict.fromkeys(grant for key in keys for grant in key.grants)
+        return [
+            f"GRANT {privilege} ({quote(self.column)}) ON {qualify(self.table)} "
+            f"TO {quote(grantee) if grantee else 'PUBLIC'}"
+            for grantee, privilege in wanted
+            if (grantee, privilege) not in has
+        ]
 
     def _guarded(self, relation: Relation, catalog: Catalog) -> list[Relation]:
         """The tables that need a trigger of their own: partitions get the parent's, tables that

@@ -119,7 +119,14 @@ SELECT json_build_object(
             'collation', CASE WHEN a.attcollation <> t.typcollation
                 THEN COALESCE((SELECT l.collname FROM pg_collation AS l WHERE l.oid = a.attcollation), '')
                 ELSE '' END,
-            'inherited', a.attinhcount > 0
+            'inherited', a.attinhcount > 0,
+            'grants', COALESCE((
+                SELECT json_agg(json_build_array(
+                    CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee) END,
+                    x.privilege_type
+                ))
+                FROM aclexplode(a.attacl) AS x
+            ), '[]'::json)
         ) ORDER BY a.attnum)
         FROM pg_attribute AS a
         JOIN pg_type AS t ON t.oid = a.atttypid

@@ -103,6 +103,20 @@ def test_a_column_that_was_there_is_adopted_and_stays(migrating: Migrating) -> N
     assert migrating.database.execute(COLUMN_STATE) == [(False, "uuid", None)]
 
 
+def test_who_was_given_the_key_alone_is_given_the_new_one_too(migrating: Migrating) -> None:
+    database = migrating.database
+    database.execute('CREATE ROLE "A reader"; GRANT SELECT (id) ON t TO "A reader"')
+    try:
+        migrating.apply(COLUMN)
+        assert migrating.apply(COLUMN) == 0
+        assert database.execute(
+            "SELECT has_column_privilege('A reader', 't', 'uuid', 'SELECT'),"
+            " has_column_privilege('A reader', 't', 'name', 'SELECT')"
+        ) == [(True, False)]
+    finally:
+        database.execute('DROP OWNED BY "A reader"; DROP ROLE "A reader"')
+
+
 def test_version_7_is_made_by_the_server_or_by_a_function_of_ours(migrating: Migrating) -> None:
     column = UuidColumn(T, "uuid", 7)
     migrating.apply(column)
