@@ -112,7 +112,9 @@ class Dependent:
 class Relation:
     """One table. `kind` is pg_class's relkind, `persistence` p, u or t. `rows` is the planner's
     estimate, -1 before the first ANALYZE; `bytes` its size with indexes and TOAST, `pages` of the
-    heap alone. `bound` is that of a partition, `partition_key` that of a partitioned table."""
+    heap alone. `grants` are those of others than the owner: to whom (empty for everybody), what,
+    and whether it may be passed on. `bound` is that of a partition, `partition_key` that of a
+    partitioned table."""
 
     name: TableName
     oid: int
@@ -125,7 +127,7 @@ class Relation:
     row_security: bool
     forced_row_security: bool
     replica_identity: str
-    acl: tuple[str, ...]
+    grants: tuple[tuple[str, str, bool], ...]
     options: tuple[str, ...]
     tablespace: str
     comment: str
@@ -175,12 +177,14 @@ class Function:
 
 @dataclass(frozen=True)
 class Catalog:
-    """`version` is server_version_num. `relations` holds the named tables, their partitions and
-    children, and every table with a foreign key from or to one of them. `role` is ours, `bypasses`
-    whether row security does not concern it, `member_of` the roles whose rights we have."""
+    """`version` is server_version_num, `now` the server's time in Unix seconds. `relations` holds
+    the named tables, their partitions and children, and every table with a foreign key from or to
+    one of them. `role` is ours, `bypasses` whether row security does not concern it, `member_of`
+    the roles whose rights we have."""
 
     version: int
     database: str
+    now: float
     role: str
     superuser: bool
     bypasses: bool
@@ -232,10 +236,11 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         for schema, name, *rest in found
     }
     relations = (_relation(row[0]) for row in rows)
-    version, database, role, superuser, bypasses, event_triggers, member_of = server
+    version, database, now, role, superuser, bypasses, event_triggers, member_of = server
     return Catalog(
         version=version,
         database=database,
+        now=now,
         role=role,
         superuser=superuser,
         bypasses=bypasses,
@@ -252,7 +257,7 @@ def _relation(data: dict[str, Any]) -> Relation:
         **{
             **data,
             "name": TableName(*data["name"]),
-            "acl": tuple(data["acl"]),
+            "grants": tuple(map(tuple, data["grants"])),
             "options": tuple(data["options"]),
             "parents": tuple(TableName(*one) for one in data["parents"]),
             "children": tuple(TableName(*one) for one in data["children"]),

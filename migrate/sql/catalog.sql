@@ -4,6 +4,7 @@
 SELECT
     current_setting('server_version_num')::int,
     current_database()::text,
+    extract(epoch FROM clock_timestamp())::double precision,
     current_user::text,
     r.rolsuper,
     r.rolsuper OR r.rolbypassrls,
@@ -86,7 +87,14 @@ SELECT json_build_object(
     'row_security', c.relrowsecurity,
     'forced_row_security', c.relforcerowsecurity,
     'replica_identity', c.relreplident,
-    'acl', COALESCE((SELECT json_agg(a::text) FROM unnest(c.relacl) AS a), '[]'::json),
+    'grants', COALESCE((
+        SELECT json_agg(json_build_array(
+            CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee) END,
+            x.privilege_type, x.is_grantable
+        ))
+        FROM aclexplode(c.relacl) AS x
+        WHERE x.grantee <> c.relowner
+    ), '[]'::json),
     'options', COALESCE((SELECT json_agg(o) FROM unnest(c.reloptions) AS o), '[]'::json),
     'tablespace', COALESCE((SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), ''),
     'comment', COALESCE(obj_description(c.oid, 'pg_class'), ''),
