@@ -45,6 +45,8 @@ _SETTINGS = {
     "check_function_bodies": "off",
     "default_table_access_method": "heap",
     "default_tablespace": "",
+    # Reads of the catalog are short, and look expensive to the planner.
+    "jit": "off",
 }
 # Whoever is no superuser may not set these, and has their defaults.
 _SUPERUSERS = {"session_replication_role", "lo_compat_privileges"}
