@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from phasegate.contract.errors import ContractError
+from phasegate.contract.gates import PREFLIGHT_CHECKS
 from phasegate.contract.quantities import Unit
 from phasegate.contract.settings import Settings
 
@@ -119,6 +120,14 @@ CRITERIA: dict[str, Criterion] = {
         "look after the issues that are named, and judge again once they are closed",
         source=("issues.alerts", "issues.tracker", "issues.signoff"),
     ),
+    "backup_restored": Criterion(
+        *(Direction.BELOW, Unit.CHECK, Decision.EXACT, 1),
+        "make a backup and prove it by a restore: phasegate migrate run --phase prepare",
+    ),
+    "preflight": Criterion(
+        *(Direction.BELOW, Unit.CHECK, Decision.EXACT, 1),
+        "see what the preflight found and what each check needs: phasegate migrate status",
+    ),
     "uuid_missing": Criterion(
         *(Direction.ABOVE, Unit.ROWS, Decision.EXACT, 0),
         "populate the UUIDs, and see that new rows get one",
@@ -152,6 +161,8 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 MAX_AGE_SECONDS = 60.0
+PREFLIGHT_SECONDS = 3_600.0
+"""How long what a preflight found is taken for true."""
 
 
 def thresholds(settings: Settings, name: str) -> dict[str, float]:
@@ -198,6 +209,7 @@ def max_age(settings: Settings, name: str) -> float:
     schedule = {
         # A count that takes as long as the interval must not go stale before the next is done.
         "uuid_missing": 2 * exporter.exact_count_interval,
+        "preflight": PREFLIGHT_SECONDS,
         "audit_partition_size": exporter.evidence_block + exporter.partition_max_age,
     }
     return MAX_AGE_SECONDS + schedule.get(name, exporter.evidence_block)
@@ -211,6 +223,8 @@ def expected_subjects(settings: Settings, name: str) -> frozenset[str]:
     servers = {"database", *settings.database.replicas, *(["cache"] if settings.cache else [])}
     expected: dict[str, set[str]] = {
         "health": servers | {check.name for check in settings.health},
+        "backup_restored": {"database"},
+        "preflight": set(PREFLIGHT_CHECKS),
         "uuid_missing": tables,
         "indexes_valid": every,
         "constraints_validated": every,

@@ -20,6 +20,21 @@ results of any."""
 # The longer ones hold three checkpoints at PostgreSQL's default checkpoint_timeout.
 _MIN_SPANS = {"schema": 180.0, "application": 900.0, "validation": 900.0}
 
+PREFLIGHT_CHECKS = (
+    "backup_age",
+    "cache_memory",
+    "cache_persistence",
+    "cpu",
+    "disk",
+    "duration",
+    "framework",
+    "privileges",
+    "replication",
+    "transactions",
+    "version",
+)
+"""What the step `preflight` measures; each must have been, for the criterion to pass."""
+
 
 def min_span(phase: str) -> float:
     """Shortest span of the evidence in seconds; `phase` is empty where no gate is asked for."""

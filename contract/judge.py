@@ -47,11 +47,6 @@ ISSUE_SOURCES = ("alerts", "tracker", "signoff")
 LATENCY, HIT_RATE, HEALTH = "uuid_lookup_latency", "cache_hit_rate", "health"
 APPLICATION = "application"
 
-# What none of the sources gives yet, with the keys that will name its source.
-_UNMEASURED = {
-    "backup_restored": "a journal of a restored backup",
-    "preflight": "a journal of the migration",
-}
 _CAPTURE = "capture one of this environment before the change: phasegate baseline capture"
 _LOOK = "see that the exporter measures this configuration's servers, then judge again"
 
@@ -105,7 +100,7 @@ def judge(criterion: str, dossier: Dossier, settings: Settings, options: Options
 def missing_for(settings: Settings, criterion: str) -> str:
     """What would give this criterion its evidence; empty where it is there."""
     if criterion not in CRITERIA:
-        return _UNMEASURED.get(criterion, "a source of evidence")
+        return "a source of evidence"
     return missing_source(settings, criterion)
 
 

@@ -18,20 +18,6 @@ JOURNAL_VERSION = 1
 SCHEMA = "phasegate"
 """The schema of the journal, and of all else that is ours in a database."""
 PHASES = tuple(GATES)
-PREFLIGHT_CHECKS = (
-    "backup_age",
-    "cache_memory",
-    "cache_persistence",
-    "cpu",
-    "disk",
-    "duration",
-    "framework",
-    "privileges",
-    "replication",
-    "transactions",
-    "version",
-)
-"""What the step `preflight` measures; each must have been, for the criterion to pass."""
 
 
 class Event(StrEnum):
@@ -128,6 +114,25 @@ def fold_phases(entries: Iterable[Entry]) -> dict[str, PhaseFacts]:
 def last_change(entries: Iterable[Entry]) -> float:
     """Unix seconds of the last change or hook; 0 for none. Evidence must be younger."""
     return max((entry.at for entry in entries if entry.event in CHANGES), default=0.0)
+
+
+def is_backup_proved(entries: Iterable[Entry], identity: str) -> bool:
+    """Whether the newest backup of that server and database was proved, and none restored since."""
+    proved = False
+    for entry in entries:
+        if entry.identity and entry.identity != identity:
+            continue
+        if entry.event in (Event.BACKUP_MADE, Event.RESTORED):
+            proved = False
+        elif entry.event is Event.BACKUP_PROVED:
+            proved = bool(entry.facts.get("proved"))
+    return proved
+
+
+def last_preflight(entries: Iterable[Entry], identity: str) -> Entry | None:
+    """The newest one of that server and database."""
+    found = [one for one in entries if one.event is Event.PREFLIGHT and one.identity == identity]
+    return found[-1] if found else None
 
 
 def _undone_by(entry: Entry) -> list[str]:

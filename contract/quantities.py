@@ -25,6 +25,8 @@ class Unit(StrEnum):
     FAILED = "failed"
     ISSUES = "issues"
     TIMES = "times the baseline"
+    CHECK = "check"
+    """1 for a check that passed, 0 for one that did not."""
     UP = "up"
     """1 for what answers as it should, 0 for what does not."""
 
@@ -43,6 +45,8 @@ def format_value(value: float, unit: str) -> str:
             return _in_largest(value, lengths, "B")
         case Unit.RATIO:
             return f"{100 * value:.4g} %"
+        case Unit.CHECK:
+            return "passed" if value == 1 else "not passed"
         case Unit.UP:
             return "up" if value == 1 else "down"
         case _:

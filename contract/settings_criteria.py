@@ -47,11 +47,6 @@ class Criterion:
 _PLAIN = Section(Criterion, "max_age")
 
 
-def _not_measured_yet(doc: str) -> Criterion:
-    found: Criterion = setting(_PLAIN, doc, Criterion, effect_later=True)
-    return found
-
-
 _COUNTED = "max_age, min_span, confidence, assumed_dispersion"
 
 
@@ -217,5 +212,5 @@ class Criteria:
         "Audit partitions stand ready for long enough.",
         AuditPartitionRunway,
     )
-    backup_restored: Criterion = _not_measured_yet("A backup was proved by a restore.")
-    preflight: Criterion = _not_measured_yet("The server can carry the migration.")
+    backup_restored: Criterion = setting(_PLAIN, "A backup was proved by a restore.", Criterion)
+    preflight: Criterion = setting(_PLAIN, "The server can carry the migration.", Criterion)

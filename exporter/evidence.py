@@ -255,6 +255,11 @@ class EvidenceStore:
             while key in self._kept and self._kept[key][0].end < now - self._retention:
                 self._forget_first(key)
 
+    def cut(self) -> None:
+        """Close every block here: what comes after is of another state of the database."""
+        for key in list(self._growing):
+            self._close(key)
+
     def dump(self) -> dict[str, Any]:
         """The whole as plain data; blocks that still grow are cut here."""
         stamps: dict[_Stamp, int] = {}

@@ -60,6 +60,7 @@ def find_observations(snapshot: Snapshot, targets: Mapping[str, Target]) -> Foun
                 for s in counted
             ],
         )
+    found |= _of_migration(statuses.get("migration"))
     missing = _uuid_missing(snapshot.samples)
     if missing:
         found["uuid_missing", "schema/uuid_missing"] = DATABASE, missing
@@ -87,6 +88,27 @@ def _observed(criterion: str, samples: Iterable[Sample], moment: float) -> list[
         )
         for s in samples
     ]
+
+
+def _of_migration(status: Status | None) -> Found:
+    """What the preflight measured, when it did; and whether the backup is proved, now."""
+    if status is None or not status.success:
+        return {}
+    times = [_number(s) for s in status.samples if s.metric is metrics.PREFLIGHT_TIME]
+    checks = [
+        Observation("preflight", DATABASE, s.labels[0], _number(s), times[0])
+        for s in status.samples
+        if s.metric is metrics.PREFLIGHT_CHECK
+    ]
+    proved = [
+        Observation("backup_restored", DATABASE, DATABASE, _number(s), _began(status))
+        for s in status.samples
+        if s.metric is metrics.BACKUP_PROVED
+    ]
+    return {
+        ("preflight", "migration"): (DATABASE, checks),
+        ("backup_restored", "migration"): (DATABASE, proved),
+    }
 
 
 @lru_cache(maxsize=65_536)

@@ -17,6 +17,7 @@ from phasegate.contract.metrics.health import *
 from phasegate.contract.metrics.identity import *
 from phasegate.contract.metrics.keys import *
 from phasegate.contract.metrics.latency import *
+from phasegate.contract.metrics.migration import *
 from phasegate.contract.metrics.partitions import *
 from phasegate.contract.metrics.schema import *
 from phasegate.contract.model import Metric

@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from aiohttp import web
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from phasegate.contract import metrics
+from phasegate.contract.gates import PREFLIGHT_CHECKS
+from phasegate.contract.migration import Event
 from phasegate.contract.model import Kind
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter, latency_edges
+from phasegate.migrate.journal import Journal
+from phasegate.migrate.opening import fetch_identity
 from phasegate.servers.cache import CacheServer
 from tests.fixtures.database import Database
 
@@ -78,6 +83,7 @@ async def families(
     database: Database, cache_server: CacheServer, health_port: int, tmp_path: Path
 ) -> dict[str, Family]:
     database.execute(SCHEMA)
+    write_journal(database, tmp_path)
     file = tmp_path / "phasegate.yaml"
     health = f'health: [{{name: api, url: "http://127.0.0.1:{health_port}/health"}}]\n'
     file.write_text(CONFIG + health, encoding="utf-8")
@@ -90,6 +96,23 @@ async def families(
     await exporter.stop()
     text = exporter.exposition.render(snapshot.samples, as_openmetrics=False).decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def write_journal(database: Database, folder: Path) -> None:
+    """As a migration that is under way leaves one."""
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        journal = Journal(connection, folder, fetch_identity(connection), "anna")
+        journal.open()
+        journal.write(Event.PHASE_STARTED, phase="prepare")
+        checks = {name: {"value": 1.0} for name in PREFLIGHT_CHECKS}
+        journal.write(Event.PREFLIGHT, phase="prepare", facts={"checks": checks})
+        journal.write(Event.BACKUP_MADE, phase="prepare")
+        journal.write(Event.BACKUP_PROVED, phase="prepare", facts={"proved": True})
+        journal.write(Event.GATE_PASSED, phase="prepare")
+        journal.write(Event.PHASE_STARTED, phase="infrastructure")
+        journal.write(Event.ACTION, phase="infrastructure")
+        journal.write(Event.OVERRIDE, phase="infrastructure", facts={"criteria": ["health"]})
+        journal.progress("populate-uuids", "t", done=1, total=2, unit="pages", rate=3, note="")
 
 
 async def test_exposition_and_contract_say_the_same(families: dict[str, Family]) -> None:

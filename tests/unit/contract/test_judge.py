@@ -61,6 +61,13 @@ BOUNDARIES = [
     # criterion, below its limit, at it, above it
     ("health", (of_values(health=0), FAILED), (of_values(), PASSED), None),
     (
+        "backup_restored",
+        (of_values(backup_restored=0), FAILED),
+        (of_values(), PASSED),
+        None,
+    ),
+    ("preflight", (of_values(preflight=0), FAILED), (of_values(), PASSED), None),
+    (
         "uuid_missing",
         None,
         (of_values(), PASSED),
@@ -121,7 +128,7 @@ def test_missing_stale_and_contradictory_evidence_decides_nothing(
     criterion: str, settings: Settings
 ) -> None:
     whole = make_evidence()
-    later = make_dossier(replace(whole, generated=NOW + 1_000), judged=NOW + 1_000)
+    later = make_dossier(replace(whole, generated=NOW + 10_000), judged=NOW + 10_000)
     empty = make_dossier(make_evidence(series=(), observations=()))
     early = NOW - 4
     twice = (*whole.observations, *_other_values(observations(early)))
@@ -137,7 +144,8 @@ def test_missing_stale_and_contradictory_evidence_decides_nothing(
 
 def _other_values(found: tuple[Observation, ...]) -> list[Observation]:
     """Each on the other side of its limit."""
-    bad = {"health": 0.0, "audit_partition_runway": 1.0}
+    bad = dict.fromkeys(("health", "backup_restored", "preflight"), 0.0)
+    bad["audit_partition_runway"] = 1.0
     return [replace(one, value=bad.get(one.criterion, 1e12)) for one in found]
 
 

@@ -50,7 +50,8 @@ def describe(
     rows = describe_criteria(
         settings, Held(make_held_evidence(NOW, observations, series), statuses)
     )
-    assert [row.criterion for row in rows] == [n for n in CRITERIA if n not in GIVEN]
+    hidden = {*GIVEN, "backup_restored", "preflight"}
+    assert [row.criterion for row in rows] == [n for n in CRITERIA if n not in hidden]
     return next(row for row in rows if row.criterion == name)
 
 
@@ -178,6 +179,18 @@ def test_growth_is_the_last_hour_s_rows(settings: Settings) -> None:
     assert row.critical == "50,000 rows an hour"
     failed = Status("audit/events", reason="privilege")
     assert describe(settings, "audit_growth", status=failed).value == ""
+
+
+def test_what_is_of_a_migration_shows_where_there_is_one(settings: Settings) -> None:
+    checks = [
+        Observation("backup_restored", "database", "database", 0, NOW - 1),
+        Observation("preflight", "database", "disk", 1, NOW - 1),
+    ]
+    rows = describe_criteria(settings, Held(make_held_evidence(NOW, checks), {}))
+    found = {row.criterion: row for row in rows}
+    assert found["backup_restored"].verdict is Verdict.FAILED
+    assert found["preflight"].verdict is Verdict.INCONCLUSIVE
+    assert "cpu: not measured" in found["preflight"].reason
 
 
 def test_verdicts_are_counted_the_worst_first(settings: Settings) -> None:

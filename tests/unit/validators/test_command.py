@@ -79,7 +79,7 @@ def test_what_nothing_measures_yet_is_3(pipeline: Pipeline) -> None:
     for name in {*SUCCESS_CRITERIA, *GATE_CRITERIA}:
         code, _, _ = pipeline.call("--criterion", name)
         assert code in (0, 3)
-    for phase in ("prepare", "infrastructure", "validation"):
+    for phase in ("infrastructure", "validation"):
         assert pipeline.call("--phase", phase)[0] == 3
 
 

@@ -50,8 +50,8 @@ def test_another_look_is_taken_only_where_it_could_change_something(settings: Se
         (look(settings, make_dossier(), LATENCY, "health"), True),
         (look(settings, few, LATENCY, "health"), False),
         (look(settings, failed, "health", "customer_issues"), True),
-        (look(settings, make_dossier(), "health", "preflight"), True),  # nobody measures it
-        (look(settings, few, LATENCY, "preflight"), False),
+        (look(settings, make_dossier(), "health", "integration_tests"), True),  # nobody measures it
+        (look(settings, few, LATENCY, "integration_tests"), False),
         (look(settings, refused, "health"), False),  # it may be starting
     ):
         assert wait.is_decided(report) is decided, report.judgements
