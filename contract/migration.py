@@ -29,6 +29,8 @@ class Event(StrEnum):
     STEP_STARTED = "step_started"
     ACTION = "action"
     """Something was changed; in the same transaction where that was one."""
+    CHECKED = "checked"
+    """Something was looked at, waited for or kept, and nothing was changed."""
     HOOK = "hook"
     """A hook ended; what follows is measured anew."""
     STEP_FINISHED = "step_finished"

@@ -86,14 +86,13 @@ def apply_action(
         facts = dict(action.work.run(context))
         seconds = time.monotonic() - began
         context.journal.write(
-            Event.ACTION, step=context.step, operation=named, what=action.what, seconds=seconds,
-            facts=facts,
+            Event.ACTION if action.changes else Event.CHECKED, step=context.step,
+            operation=named, what=action.what, seconds=seconds, facts=facts,
         )  # fmt: skip
         return
     if action.transactional:
-        with_patience(context, connection, action, lambda: _in_transaction(
-            action, named, context, connection
-        ))  # fmt: skip
+        send = partial(_in_transaction, action, named, context, connection)
+        with_patience(context, connection, action, send)
         return
     for statement in action.statements:
         with_patience(context, connection, action, partial(connection.execute, statement.encode()))

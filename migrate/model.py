@@ -69,6 +69,7 @@ class Action:
     `transactional` is false each goes by itself outside of any. An action without statements is
     its `work`. `locks`, `scans` and `rewrites` are by table, as the documentation of the server
     says; names are written as SQL writes them. `rows`: about how many are read or written.
+    `changes`: what was measured before it says nothing of what comes after.
     """
 
     what: str
@@ -80,6 +81,7 @@ class Action:
     scans: tuple[str, ...] = ()
     rewrites: tuple[str, ...] = ()
     rows: int = 0
+    changes: bool = True
     suppressions: Mapping[str, str] = field(default_factory=dict)
     """Rules of the linter squawk that do not apply, each with the reason."""
 

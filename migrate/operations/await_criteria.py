@@ -30,7 +30,7 @@ class AwaitCriteria:
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the waiting; that it has been, the journal knows."""
-        return (Action(f"wait until {self.object} pass", work=self),)
+        return (Action(f"wait until {self.object} pass", work=self, changes=False),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """There is nothing to take back."""

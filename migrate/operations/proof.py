@@ -42,7 +42,10 @@ class Proof:
         rows = 0 if relation is None else max(0, relation.rows)
         what = f"prove that {self.object} is whole"
         scans = (qualify(self.table),)
-        return (Action(what, patience=Patience.SCAN, work=self, scans=scans, rows=rows),)
+        found = Action(
+            what, patience=Patience.SCAN, work=self, scans=scans, rows=rows, changes=False
+        )
+        return (found,)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """There is nothing to take back."""
