@@ -10,9 +10,15 @@ from collections.abc import Iterator
 
 from phasegate.contract.settings import Settings, Table
 from phasegate.migrate.catalog import Catalog
-from phasegate.migrate.model import Step
+from phasegate.migrate.model import Operation, Step
+from phasegate.migrate.operations.audit_triggers import AuditTriggers
+from phasegate.migrate.operations.await_criteria import AwaitCriteria
 from phasegate.migrate.operations.backfill import Backfill
+from phasegate.migrate.operations.drain import Drain
+from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.operations.not_null import NotNull
+from phasegate.migrate.operations.partition_audit import PartitionAudit
+from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
@@ -21,17 +27,60 @@ from phasegate.migrate.operations.uuid_column import UuidColumn
 def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
     """Every step of every phase that has something to do in this configuration, in order."""
     del catalog
-    steps = [*_schema(settings)]
+    steps = [*_infrastructure(settings), *_schema(settings), *_application(settings)]
     return tuple(step for step in steps if step.operations)
+
+
+def _infrastructure(settings: Settings) -> Iterator[Step]:
+    audit = settings.audit
+    if audit is None:
+        return
+    watched = tuple(one.table for one in audit.watch if one.writer == "trigger")
+    function = None if audit.function is None else audit.function.name
+    table, time = audit.table, audit.time_column
+    operations: tuple[Operation, ...] = (
+        PartitionAudit(table, time, audit.partition, audit.category_column),
+        Premake(table, audit.partition, audit.premake),
+    )
+    if watched:
+        operations += (AuditTriggers(table, time, watched, audit.category_column, function),)
+    title = "partition the audit log and audit every change"
+    yield Step("03-add-audit-tables", "infrastructure", title, operations)
 
 
 def _schema(settings: Settings) -> Iterator[Step]:
     phase, tables = "schema", settings.tables
+    if settings.migrate.mode == "maintenance":
+        yield _hook(settings, phase, "maintenance-on", "turn maintenance on")
+        drained = (*_hook(settings, phase, "drain", "").operations, Drain())
+        yield Step("drain", phase, "wait until the application has let go", drained)
     yield Step("01-add-uuid-fields", phase, "add the UUID columns", tuple(map(_column, tables)))
     yield Step("populate-uuids", phase, "give every row its UUID", tuple(map(_backfill, tables)))
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
+    yield _hook(settings, phase, "framework-migrate", "run the framework's own migrations")
+
+
+def _application(settings: Settings) -> Iterator[Step]:
+    """The API first: it supports both, and the frontend must not come while it is not healthy."""
+    phase = "application"
+    yield _hook(settings, phase, "deploy-api", "deploy the API, which supports both")
+    web = _hook(settings, phase, "deploy-web", "deploy the frontend")
+    if web.operations:
+        healthy = (AwaitCriteria(("health",)),)
+        yield Step("await-api", phase, "wait until the API is healthy", healthy)
+        yield web
+    if settings.migrate.mode == "maintenance":
+        ready = (AwaitCriteria(("health", "uuid_lookup_latency")),)
+        yield Step("await-ready", phase, "wait until users can be let in again", ready)
+        yield _hook(settings, phase, "maintenance-off", "turn maintenance off")
+
+
+def _hook(settings: Settings, phase: str, name: str, title: str) -> Step:
+    key = name.replace("-", "_")
+    configured = getattr(settings.migrate.hooks, key) is not None
+    return Step(name, phase, title, (RunHook(key),) if configured else ())
 
 
 def _column(table: Table) -> UuidColumn:

@@ -12,14 +12,18 @@ from functools import partial
 
 from phasegate.contract.errors import PlanRefused
 from phasegate.contract.migration import PHASES, Event
+from phasegate.migrate.cache_keys import clear_keys, open_cache
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.model import Action, Operation, Step
+from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.runner import Run
 
 RELAXED = "06-add-constraints"
 """The step that a gradual roll-back takes back: what refuses the previous application's writes."""
+KEPT_BY_GRADUAL = "infrastructure"
+"""The last phase that stays passed after a gradual roll-back."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +69,69 @@ def describe(undoing: Sequence[Undoing]) -> list[str]:
 
 
 def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:
-    """Take it all back; started again, it goes on. Raises as `Run.go`."""
+    """Take it all back; started again, it goes on. Raises as `Run.go`.
+
+    The schema first allows what the previous application does, which is then deployed: the new
+    one must be gone before its columns are.
+    """
     run.journal.write(Event.ROLLBACK_STARTED, facts={"to": to, "steps": describe(undoing)})
+    maintenance = run.settings.migrate.mode == "maintenance"
+    if maintenance:
+        run_hook_of(run, "maintenance_on")
+    if not to:
+        undo_steps(run, undoing)
+    deploy_before(run)
+    if to:
+        undo_steps(run, undoing)
+    if maintenance:
+        run_hook_of(run, "maintenance_off")
+    run.journal.write(Event.ROLLBACK_FINISHED, facts={"to": to or KEPT_BY_GRADUAL})
+
+
+def deploy_before(run: Run) -> None:
+    """The previous frontend and API, the last deployed first; and a cache without the new one's
+    entries."""
+    for name in ("rollback_web", "rollback_api"):
+        run_hook_of(run, name)
+    cache = run.settings.cache
+    if cache is not None:
+        with open_cache(cache) as client:
+            count = clear_keys(client, cache.key_pattern)
+        run.say(f"cache: {count:,} keys {cache.key_pattern} removed")
+
+
+def run_hook_of(run: Run, name: str) -> None:
+    """One hook, where it is configured. Raises StepFailed."""
+    if getattr(run.settings.migrate.hooks, name) is not None:
+        run.say(f"hook {name}")
+        RunHook(name).run(make_context(run, f"rollback: {name}"))
+
+
+def undo_steps(run: Run, undoing: Sequence[Undoing]) -> None:
+    """What the steps did, the last first; each is journalled as undone."""
     done: dict[str, Step] = {}
     for one in undoing:
         run.control.check()
         run.say(f"step {one.step.name}: take back {one.operation.kind} {one.operation.object}")
-        context = Context(
-            settings=run.settings,
-            step=one.step.name,
-            connect=run.connect,
-            journal=run.journal,
-            catalog=run.catalog(),
-            say=lambda text: run.say(f"  {text}"),
-            control=run.control,
-            throttle=run.throttle,
-            report=partial(run.report, one.step.name),
-            options=run.options,
-        )
+        context = make_context(run, one.step.name)
         with run.control.watching(run.connection):
             apply_operation(one.operation, context, run.connection, run.catalog, undo=True)
         done[one.step.name] = one.step
     for step in done.values():
         run.journal.write(Event.UNDONE, phase=step.phase, step=step.name)
-    if to:
-        run.journal.write(Event.ROLLBACK_FINISHED, facts={"to": to})
+
+
+def make_context(run: Run, step: str) -> Context:
+    """For a work of the roll-back."""
+    return Context(
+        settings=run.settings,
+        step=step,
+        connect=run.connect,
+        journal=run.journal,
+        catalog=run.catalog(),
+        say=lambda text: run.say(f"  {text}"),
+        control=run.control,
+        throttle=run.throttle,
+        report=partial(run.report, step),
+        options=run.options,
+    )

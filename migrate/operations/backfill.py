@@ -101,8 +101,10 @@ class Backfill:
         """The loop: what it sends, and what it counts."""
         generate = UuidColumn(self.table, self.column, self.version).generate(catalog)
         column = quote(self.column)
+        known = catalog.relations[self.table].column(self.column)
         return RangeUpdate(
-            step_object=self.kind,
+            # A column that was dropped and added again is another one, by its number.
+            step_object=f"{self.kind} {0 if known is None else known.number}",
             tables=leaves(catalog, self.table),
             update=f"UPDATE ONLY {{table}} AS t SET {column} = {generate} "
             f"WHERE {{range}} AND t.{column} IS NULL",

@@ -73,6 +73,11 @@ def test_every_row_gets_its_own_and_the_table_does_not_double(migrating: Migrati
     assert database.execute("SELECT id FROM log") == [(1,)]
     migrating.apply(NotNull(T, "uuid"))
     assert migrating.apply(BACKFILL) == 0
+    migrating.undo(COLUMN)
+    migrating.apply(COLUMN)
+    migrating.apply(BACKFILL)
+    assert database.execute(COUNTS) == [(0, 0)]
+    assert not any("again" in line for line in migrating.said)
 
 
 def test_what_the_old_application_writes_meanwhile_is_missed_nowhere(migrating: Migrating) -> None:
