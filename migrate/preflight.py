@@ -1,0 +1,162 @@
+"""Looks at servers and machines before a migration begins; `findings.py` decides what it means.
+
+What cannot be seen, for want of a right or because it is on another machine, stays unknown: one
+check that cannot be made takes no other with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+
+from phasegate.contract.connection import cache_address
+from phasegate.contract.errors import CollectError, SourceError
+from phasegate.contract.names import TableName
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_connection import Cache
+from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
+from phasegate.migrate.backup import find_backup
+from phasegate.migrate.catalog import load_sql
+from phasegate.migrate.context import Connection
+from phasegate.migrate.findings import (
+    Finding,
+    evaluate_backup_age,
+    evaluate_cache_memory,
+    evaluate_cpu,
+    evaluate_disk,
+    evaluate_duration,
+    evaluate_framework,
+    evaluate_persistence,
+    evaluate_privileges,
+    evaluate_replication,
+    evaluate_transactions,
+    evaluate_version,
+)
+from phasegate.migrate.identifiers import literal, quote
+
+CACHE_SECONDS = 5.0
+_PORT_LINE = 3  # of postmaster.pid
+_SQL = load_sql("preflight")
+
+
+def fetch_findings(
+    connection: Connection, settings: Settings, names: Sequence[TableName], identity: str
+) -> tuple[Finding, ...]:
+    """Every check of contract.gates.PREFLIGHT_CHECKS, in order of names."""
+    parameters = {
+        "schemas": [name.schema for name in names],
+        "tables": [name.table for name in names],
+    }
+    version = connection.info.server_version
+    local = _is_local(connection)
+    checks: dict[str, Callable[[], Finding]] = {
+        "backup_age": lambda: _backup_age(settings, identity),
+        "cpu": lambda: evaluate_cpu(os.getloadavg()[0] if local else None, os.cpu_count() or 1),
+        "disk": lambda: _disk(connection, parameters),
+        "duration": lambda: evaluate_duration(settings.migrate.mode, None),
+        "framework": lambda: evaluate_framework(_find_unfinished(connection)),
+        "privileges": lambda: evaluate_privileges(*_row(connection, "privileges", parameters)),
+        "replication": lambda: evaluate_replication(*_row(connection, "replication")),
+        "transactions": lambda: evaluate_transactions(*_row(connection, "transactions")),
+        "version": lambda: evaluate_version(version),
+    }
+    found = [_tried(name, check) for name, check in checks.items()]
+    found += fetch_cache_findings(settings.cache)
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def fetch_cache_findings(cache: Cache | None) -> list[Finding]:
+    """Memory and persistence; without a configured cache there is nothing that could fail."""
+    names = ("cache_memory", "cache_persistence")
+    if cache is None:
+        return [Finding(name, 1.0, "no cache is configured", "nothing") for name in names]
+    try:
+        info, config = asyncio.run(_ask_cache(cache))
+    except (CollectError, SourceError) as error:
+        return [_unknown(name, error) for name in names]
+    limit = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
+    append_only = str(info.get("aof_enabled", "0")) == "1"
+    return [
+        evaluate_cache_memory(limit or None, str(info.get("maxmemory_policy", ""))),
+        evaluate_persistence(append_only, config.get("save")),
+    ]
+
+
+async def _ask_cache(cache: Cache) -> tuple[dict[str, Any], dict[str, str]]:
+    client = open_cache(cache_address(cache), CACHE_SECONDS)
+    try:
+        async with told_apart("cache"):
+            info = await client.info("everything")
+            try:
+                config = await cast(Awaitable[dict[str, str]], client.config_get("save"))
+            except Exception:  # CONFIG is often renamed or forbidden
+                config = {}
+        return info, config
+    finally:
+        await close_cache(client)
+
+
+def _tried(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (psycopg.Error, OSError) as error:
+        return _unknown(name, error)
+
+
+def _unknown(name: str, error: Exception) -> Finding:
+    return Finding(name, None, f"not measured: {str(error).strip()}", "an answer", "see the reason")
+
+
+def _row(connection: Connection, query: str, parameters: Any = None) -> tuple[Any, ...]:
+    [row] = connection.execute(_SQL[query].encode(), parameters).fetchall()
+    return cast(tuple[Any, ...], row)
+
+
+def _disk(connection: Connection, parameters: Any) -> Finding:
+    directory, _, _, wal = _row(connection, "place")
+    [tables] = _row(connection, "sizes", parameters)
+    free = None
+    if directory and _is_local(connection):
+        seen = os.statvfs(directory)
+        free = seen.f_bavail * seen.f_frsize
+    return evaluate_disk(int(tables), wal, free, directory or "its data directory")
+
+
+def _is_local(connection: Connection) -> bool:
+    """Whether the server runs on this very machine. A forwarded port comes from here as well, and
+    a folder of that name may be another server's: so the folder must tell the same port."""
+    directory, near, port, _ = _row(connection, "place")
+    if not (directory and near):
+        return False
+    try:
+        lines = (Path(directory) / "postmaster.pid").read_text("utf-8").splitlines()
+        return int(lines[_PORT_LINE]) == int(port)
+    except PermissionError:
+        # The folder is there and closed to us, as a server's is.
+        return True
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _backup_age(settings: Settings, identity: str) -> Finding:
+    backup = find_backup(settings.migrate.backup.directory, identity)
+    return evaluate_backup_age(None if backup is None else max(0.0, time.time() - backup.at))
+
+
+def _find_unfinished(connection: Connection) -> tuple[str, ...]:
+    """Prisma's migrations that began and neither ended nor were rolled back."""
+    found = []
+    for (schema,) in connection.execute(_SQL["unfinished"].encode()).fetchall():
+        query = (
+            f"SELECT {literal(schema)} || ': ' || migration_name "  # noqa: S608
+            f"FROM {quote(schema)}._prisma_migrations "
+            "WHERE finished_at IS NULL AND rolled_back_at IS NULL ORDER BY started_at"
+        )
+        found += [name for (name,) in connection.execute(query.encode()).fetchall()]
+    return tuple(found)
