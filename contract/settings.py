@@ -23,8 +23,6 @@ from phasegate.contract.settings_issues import Issues, of_issues
 from phasegate.contract.settings_kinds import (
     COLUMN,
     COLUMN_OF_TABLE,
-    COMMAND,
-    DATABASE_URL,
     FUNCTION,
     METRIC_NAME,
     NAME,
@@ -32,15 +30,14 @@ from phasegate.contract.settings_kinds import (
     TABLE,
     WORD,
 )
+from phasegate.contract.settings_migrate import Migrate
 from phasegate.contract.shapes import (
     Choice,
     Duration,
-    FilePath,
     HttpUrl,
     JsonScalar,
     Number,
     Regex,
-    Shape,
     Text,
 )
 from phasegate.contract.units import Retention
@@ -335,79 +332,6 @@ class Prometheus(HttpAccess):
 
 
 @keyed
-class Hook:
-    """One step of the user's own: a command, or an HTTP POST."""
-
-    command: tuple[str, ...] | None = setting(
-        COMMAND, "Program and arguments; no shell.", None, example='["kubectl", "apply", "-f", "…"]'
-    )
-    url: str | None = setting(
-        HttpUrl(), "Asked by POST instead of a command; a status of 2xx is success.", None,
-        example='"http://127.0.0.1:8080/hooks/drain"',
-    )  # fmt: skip
-    environment: Mapping[str, Secret] = setting(
-        MapOf(Text(secret=True), "variables", Text("a variable", r"[A-Za-z_][A-Za-z0-9_]*")),
-        "More variables of the command's environment.",
-        dict,
-        example="{KUBECONFIG: /etc/kube/config}",
-    )
-    timeout: float = setting(
-        Duration(0.1, 86_400), "Limit, after which the process group is killed.", 300.0
-    )
-    retries: int = setting(Number("retries", 0, 100, whole=True), "Tries after the first.", 0)
-
-
-_HOOK: Shape = Section(Hook, "command or url, environment, timeout, retries", rules.of_hook)
-
-
-def _hook(doc: str) -> Hook | None:
-    found: Hook | None = setting(
-        _HOOK, doc, None, example='{command: ["kubectl", "…"], timeout: 300s}'
-    )
-    return found
-
-
-@keyed
-class Hooks:
-    """The steps that only the user's platform can do."""
-
-    maintenance_on: Hook | None = _hook("Turns maintenance on.")
-    maintenance_off: Hook | None = _hook("Turns maintenance off.")
-    drain: Hook | None = _hook("Drains the application's connections.")
-    framework_migrate: Hook | None = _hook("Runs the framework's own migrations.")
-    deploy_api: Hook | None = _hook("Deploys the new API.")
-    deploy_web: Hook | None = _hook("Deploys the new frontend.")
-    rollback_api: Hook | None = _hook("Deploys the previous API.")
-    rollback_web: Hook | None = _hook("Deploys the previous frontend.")
-
-
-@keyed
-class Backup:
-    """Where backups go, and where one is proved by a restore."""
-
-    directory: Path = setting(
-        FilePath(), "Folder of the dumps.", Path("backups"), example="./backups"
-    )
-    scratch_url: Secret | None = setting(
-        DATABASE_URL,
-        "A server where a dump is restored to prove it; absent: a throw-away one.",
-        None,
-        example='"${SCRATCH_DATABASE_URL}"',
-    )
-
-
-@keyed
-class Migrate:
-    """How the migration runs."""
-
-    mode: str = setting(
-        Choice(("online", "maintenance")), "Under traffic, or in a maintenance window.", "online"
-    )
-    hooks: Hooks = setting(Section(Hooks, "hooks by name"), "Steps of the user's own.", Hooks)
-    backup: Backup = setting(Section(Backup, "directory, scratch_url"), "Backups.", Backup)
-
-
-@keyed
 class Settings:
     """All of `phasegate.yaml`, with defaults filled in.
 
@@ -477,9 +401,8 @@ class Settings:
         Criteria,
     )
     migrate: Migrate = setting(
-        Section(Migrate, "mode, hooks, backup"), "How the migration runs.", Migrate,
-        effect_later=True,
-    )  # fmt: skip
+        Section(Migrate, "mode, hooks, backup, preflight"), "How the migration runs.", Migrate
+    )
     file: Path | None = None
     without_effect: tuple[str, ...] = ()
 

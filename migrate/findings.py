@@ -17,7 +17,6 @@ SPARE_TIMES = 2
 LONGEST_TRANSACTION_SECONDS = 300.0
 LONGEST_LAG_SECONDS = 10.0
 OLDEST_BACKUP_SECONDS = 24 * 3600.0
-BUSIEST = 0.8
 OLDEST_VERSION = 130_000
 CORRUPTING = range(140_000, 140_004)
 """CREATE INDEX CONCURRENTLY of 14.0 to 14.3 may leave rows out."""
@@ -84,20 +83,16 @@ def evaluate_persistence(append_only: bool, save: str | None) -> Finding:
     return Finding("cache_persistence", 0.0, found, needed, "CONFIG SET appendonly yes")
 
 
-def evaluate_cpu(load: float | None, cores: int) -> Finding:
-    """`load` is of the last minute on the server's machine, None where that is another one."""
-    needed = f"a load below {BUSIEST:.0%} of its cores"
-    if load is None:
-        return Finding(
-            "cpu",
-            None,
-            "the server's load is not seen from here",
-            needed,
-            "run phasegate where the server runs",
-        )
-    remedy = "migrate at a quieter hour"
-    found = f"load {load:.2f} on {cores} cores"
-    return Finding("cpu", float(load < BUSIEST * cores), found, needed, remedy)
+def evaluate_cpu(share: float | None, limit: float, what: str = "") -> Finding:
+    """`share` of its cores that the server's machine is busy with, None where that is not seen;
+    `what` tells how that is known."""
+    needed = f"a load below {limit:.0%} of its cores"
+    if share is None:
+        found = "the server's load is not seen from here"
+        remedy = "run phasegate where the server runs, or state migrate.preflight.cpu_load"
+        return Finding("cpu", None, found, needed, remedy)
+    found = f"{share:.0%} of its cores{what}"
+    return Finding("cpu", float(share < limit), found, needed, "migrate at a quieter hour")
 
 
 def evaluate_version(version: int) -> Finding:

@@ -18,7 +18,7 @@ import urllib.request
 from typing import NamedTuple
 
 from phasegate.contract.secrets import redactor
-from phasegate.contract.settings import Hook
+from phasegate.contract.settings_migrate import Hook
 from phasegate.migrate.context import Control
 
 KEPT_CHARACTERS = 4_000

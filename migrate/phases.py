@@ -14,10 +14,12 @@ from phasegate.migrate.model import Operation, Step
 from phasegate.migrate.operations.audit_triggers import AuditTriggers
 from phasegate.migrate.operations.await_criteria import AwaitCriteria
 from phasegate.migrate.operations.backfill import Backfill
+from phasegate.migrate.operations.backup import MakeBackup, ProveBackup
 from phasegate.migrate.operations.drain import Drain
 from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.operations.not_null import NotNull
 from phasegate.migrate.operations.partition_audit import PartitionAudit
+from phasegate.migrate.operations.preflight import Preflight
 from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
 from phasegate.migrate.operations.unique_index import UniqueIndex
@@ -27,8 +29,21 @@ from phasegate.migrate.operations.uuid_column import UuidColumn
 def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
     """Every step of every phase that has something to do in this configuration, in order."""
     del catalog
-    steps = [*_infrastructure(settings), *_schema(settings), *_application(settings)]
+    steps = [
+        *_prepare(settings),
+        *_infrastructure(settings),
+        *_schema(settings),
+        *_application(settings),
+    ]
     return tuple(step for step in steps if step.operations)
+
+
+def _prepare(settings: Settings) -> Iterator[Step]:
+    tables = tuple(table.name for table in settings.tables)
+    backup = (MakeBackup(tables), ProveBackup())
+    yield Step("backup", "prepare", "back the database up, and prove it by a restore", backup)
+    look = (Preflight(tables),)
+    yield Step("preflight", "prepare", "look whether all that is needed is there", look)
 
 
 def _infrastructure(settings: Settings) -> Iterator[Step]:

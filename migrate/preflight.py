@@ -20,6 +20,7 @@ from phasegate.contract.errors import CollectError, SourceError
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_connection import Cache
+from phasegate.contract.settings_migrate import Demands
 from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
 from phasegate.migrate.backup import find_backup
 from phasegate.migrate.catalog import load_sql
@@ -57,8 +58,8 @@ def fetch_findings(
     local = _is_local(connection)
     checks: dict[str, Callable[[], Finding]] = {
         "backup_age": lambda: _backup_age(settings, identity),
-        "cpu": lambda: evaluate_cpu(os.getloadavg()[0] if local else None, os.cpu_count() or 1),
-        "disk": lambda: _disk(connection, parameters),
+        "cpu": lambda: _cpu(settings.migrate.preflight, local=local),
+        "disk": lambda: _disk(connection, parameters, settings.migrate.preflight.free_disk),
         "duration": lambda: evaluate_duration(settings.migrate.mode, None),
         "framework": lambda: evaluate_framework(_find_unfinished(connection)),
         "privileges": lambda: evaluate_privileges(*_row(connection, "privileges", parameters)),
@@ -118,10 +119,17 @@ def _row(connection: Connection, query: str, parameters: Any = None) -> tuple[An
     return cast(tuple[Any, ...], row)
 
 
-def _disk(connection: Connection, parameters: Any) -> Finding:
+def _cpu(demands: Demands, *, local: bool) -> Finding:
+    if local:
+        share = os.getloadavg()[0] / (os.cpu_count() or 1)
+        return evaluate_cpu(share, demands.cpu_limit)
+    return evaluate_cpu(demands.cpu_load, demands.cpu_limit, ", as stated")
+
+
+def _disk(connection: Connection, parameters: Any, stated: int | None) -> Finding:
     directory, _, _, wal = _row(connection, "place")
     [tables] = _row(connection, "sizes", parameters)
-    free = None
+    free = stated
     if directory and _is_local(connection):
         seen = os.statvfs(directory)
         free = seen.f_bavail * seen.f_frsize

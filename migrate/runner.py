@@ -43,6 +43,7 @@ from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation, Patience, Say, Step
 
+ROUNDING_SECONDS = 1e-3
 MakeSteps = Callable[[Settings, Catalog], tuple[Step, ...]]
 
 
@@ -136,8 +137,9 @@ class Run:
             report=partial(self.report, step.name),
             options=self.options,
         )
-        left = [one for one in step.operations if self._is_due(one, context, finished=finished)]
-        if not left and finished:
+        # What a later operation has to do may follow only from an earlier one.
+        due = partial(self._is_due, context=context, finished=finished)
+        if finished and not any(due(one) for one in step.operations):
             return
         self.say(f"step {step.name}: {step.title}")
         self.journal.write(
@@ -149,8 +151,10 @@ class Run:
         )
         done = 0
         try:
-            for operation in left:
-                done += self._apply(operation, context)
+            for operation in step.operations:
+                context.catalog = self.catalog()
+                if due(operation):
+                    done += self._apply(operation, context)
         except StepFailed as error:
             self._fail(step, begun, error)
             raise
@@ -165,7 +169,7 @@ class Run:
         if not done:
             self.say("  nothing to do")
 
-    def _is_due(self, operation: Operation, context: Context, *, finished: bool) -> bool:
+    def _is_due(self, operation: Operation, *, context: Context, finished: bool) -> bool:
         """A work that has been is not done again, unless it is one that has to be anew."""
         left = operation.plan_remaining(context.catalog)
         if finished and not getattr(operation, "repeats", False):
@@ -262,8 +266,10 @@ class Run:
 
 def origin(phase: str, entries: Sequence[Entry]) -> float:
     """Since when evidence counts for the gate: the last change, or the begin of the phase where it
-    changed nothing. The backup and the preflight of `prepare` are its evidence themselves."""
+    changed nothing. Of `prepare` it is the preflight, which looks last."""
     started = fold_phases(entries)[phase].started
     if phase == PHASES[0]:
-        return started
+        looked = [one.at for one in entries if one.event is Event.PREFLIGHT]
+        # The preflight's own time is what it is true of; the wire cuts microseconds.
+        return max([started, *looked[-1:]]) - ROUNDING_SECONDS
     return max(started, last_change(entries))

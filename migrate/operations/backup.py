@@ -49,7 +49,7 @@ class MakeBackup:
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the dump."""
-        return (Action("dump the database", patience=Patience.SCAN, work=self),)
+        return (Action("dump the database", patience=Patience.SCAN, work=self, changes=False),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """A backup is kept."""
@@ -108,7 +108,7 @@ class ProveBackup:
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the proof."""
-        return (Action("restore the backup elsewhere and compare it", work=self),)
+        return (Action("restore the backup elsewhere and compare it", work=self, changes=False),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """There is nothing to take back."""

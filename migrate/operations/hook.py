@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from phasegate.contract.errors import StepFailed
 from phasegate.contract.migration import Event
-from phasegate.contract.settings import Hook
+from phasegate.contract.settings_migrate import Hook
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.hooks import run_hook

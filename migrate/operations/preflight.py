@@ -48,7 +48,7 @@ class Preflight:
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the look."""
-        return (Action("look whether all is there", work=self),)
+        return (Action("look whether all is there", work=self, changes=False),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """There is nothing to take back."""

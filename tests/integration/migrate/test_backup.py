@@ -17,8 +17,9 @@ from phasegate.contract.errors import Interrupted, StepFailed
 from phasegate.contract.migration import Event
 from phasegate.contract.names import TableName
 from phasegate.contract.secrets import Dsn
-from phasegate.contract.settings import Backup as BackupSettings
-from phasegate.contract.settings import Migrate, Settings
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_migrate import Backup as BackupSettings
+from phasegate.contract.settings_migrate import Migrate
 from phasegate.migrate.backup import count_lost, find_backup, list_backups, write_record
 from phasegate.migrate.context import NothingStops
 from phasegate.migrate.operations.backup import MakeBackup, ProveBackup

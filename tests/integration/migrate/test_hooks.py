@@ -18,7 +18,8 @@ import pytest
 
 from phasegate.contract.errors import Interrupted, StepFailed
 from phasegate.contract.secrets import Secret
-from phasegate.contract.settings import Hook, Hooks, Migrate, Settings
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_migrate import Hook, Hooks, Migrate
 from phasegate.migrate.env_file import set_line, unset_line
 from phasegate.migrate.operations.drain import Drain
 from phasegate.migrate.operations.hook import RunHook

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasegate.contract.secrets import HIDDEN, Dsn, Redactor, Secret, passwords_in, redact
-from phasegate.contract.settings import Backup
 from phasegate.contract.settings_connection import Cache, Database
 from phasegate.contract.settings_describe import describe_settings
 from phasegate.contract.settings_load import load_settings, secrets_of
+from phasegate.contract.settings_migrate import Backup
 
 CANARY = "ca n/ar:y@1'2\"3\\4%5&<6>+ä"
 FORMS = {

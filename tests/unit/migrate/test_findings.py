@@ -49,9 +49,9 @@ def test_versions(version: int, value: float) -> None:
 @pytest.mark.parametrize(
     ("found", "value"),
     [
-        (f.evaluate_cpu(1.59, 2), 1.0),
-        (f.evaluate_cpu(1.6, 2), 0.0),
-        (f.evaluate_cpu(None, 2), None),
+        (f.evaluate_cpu(0.79, 0.8), 1.0),
+        (f.evaluate_cpu(0.8, 0.8), 0.0),
+        (f.evaluate_cpu(None, 0.8), None),
         (f.evaluate_transactions(300, 0), 1.0),
         (f.evaluate_transactions(301, 0), 0.0),
         (f.evaluate_transactions(0, 1), 0.0),
