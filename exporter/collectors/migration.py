@@ -31,6 +31,8 @@ from phasegate.exporter.targets import Target
 from phasegate.exporter.wiring import Wiring
 
 QUERIES = load_queries("migration")
+_TIMED = (Event.ACTION, Event.HOOK)
+"""Of these only the newest time tells anything; a restore or a step taken back tells more."""
 
 
 class Migration(Collector):
@@ -56,6 +58,7 @@ class Migration(Collector):
             )
             if known != self._known:
                 self._forget()
+                [[_, newest, wanted]] = await session.rows(QUERIES["newest"].sql, {"seen": 0})
             if newest is not None and newest > JOURNAL_VERSION:
                 message = f"the journal has format {newest}, {JOURNAL_VERSION} is known"
                 raise CollectError(self.name, "newer_journal", message)
@@ -83,7 +86,7 @@ class Migration(Collector):
                 by=by,
                 identity=identity,
             )
-            if entry.event in CHANGES and self._entries and self._entries[-1].event in CHANGES:
+            if entry.event in CHANGES and self._entries and self._entries[-1].event in _TIMED:
                 self._entries.pop()
             self._entries.append(entry)
             self._seen, self._known = number, identifier
