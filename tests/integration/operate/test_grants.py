@@ -10,9 +10,11 @@ import psycopg
 import pytest
 
 from phasegate.contract import metrics
+from phasegate.contract.migration import Event, PhaseState
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
+from phasegate.migrate.journal import Journal
 from phasegate.operate.grants import ROLES, render_grants
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import labels_of, value_of
@@ -247,6 +249,24 @@ async def test_the_exporter_cannot_write(
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(statement)
         connection.rollback()
+
+
+async def test_a_journal_that_the_migrator_makes_later_is_readable(
+    any_database: Database, exporter: Exporter, tmp_path: Path
+) -> None:
+    any_database.execute(f"ALTER ROLE {MIGRATOR} PASSWORD 'moves'")
+    with psycopg.connect(any_database.conninfo(MIGRATOR, "moves"), autocommit=True) as connection:
+        journal = Journal(connection, tmp_path, "identity")
+        journal.open()
+        journal.write(Event.PHASE_STARTED, phase="prepare")
+        journal.progress("step", "t", done=1, total=2, unit="rows", rate=1, note="")
+    snapshot = await exporter.scrape(5, frozenset())
+    assert value_of(snapshot, metrics.MIGRATION_PHASE_STATE, "prepare", PhaseState.RUNNING) == 1
+    assert value_of(snapshot, metrics.MIGRATION_PROGRESS, "step", "t") == 0.5
+    any_database.execute(f"ALTER ROLE {VALIDATOR} PASSWORD 'judges'")
+    with psycopg.connect(any_database.conninfo(VALIDATOR, "judges")) as connection:
+        [[entries]] = connection.execute("SELECT count(*) FROM phasegate.journal").fetchall()
+    assert entries == 1
 
 
 def test_the_script_runs_again_after_the_schema_grew(any_database: Database, script: str) -> None:
