@@ -320,3 +320,18 @@ def test_times_that_are_read(text: str, expected: float) -> None:
 def test_times_that_are_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (the page says what was expected)
         parse_time(text)
+
+
+def test_a_cut_ends_every_block_and_what_comes_after_begins_another(store: EvidenceStore) -> None:
+    source = Source("server", "1")
+    for moment in (100.0, 101.0, 102.0):
+        store.count("cache_hit_rate", "cache", "", source, total=10, good=9, now=moment)
+    store.cut()
+    store.count("cache_hit_rate", "cache", "", source, total=5, good=5, now=103.0)
+    [series] = store.series(0, now=103.0)
+    assert [(b.start, b.end, b.total, b.open) for b in series.blocks] == [
+        (100.0, 102.0, 20, False),
+        (102.0, 103.0, 5, True),
+    ]
+    [series] = store.series(101.5, now=103.0)
+    assert [b.total for b in series.blocks] == [5]
