@@ -4,7 +4,9 @@
 -- name: place
 -- Where the server's files are, and by which way we came.
 SELECT
-    current_setting('data_directory', true),
+    CASE
+        WHEN pg_has_role('pg_read_all_settings', 'USAGE') THEN current_setting('data_directory')
+    END,
     inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1',
     current_setting('port')::integer,
     pg_size_bytes(current_setting('max_wal_size'));
