@@ -189,7 +189,7 @@ def check_whole(folder: Path, backup: Backup, fail: Callable[[str], PhasegateErr
     """Raise what `fail` makes of it where the dump is not what was written."""
     path = folder / backup.file
     if not path.exists():
-        raise fail(f"{path} is gone, its record is there: move that away, and make a new backup")
+        raise fail(f"{path} is gone, and its record is there: move {backup.file}{RECORD} away")
     size = path.stat().st_size
     if size != backup.size:
         found = f"found {size:,} bytes, expected {backup.size:,}"
@@ -197,12 +197,13 @@ def check_whole(folder: Path, backup: Backup, fail: Callable[[str], PhasegateErr
         found = "its SHA-256 is another"
     else:
         return
-    raise fail(f"{path} is not the dump that was written: {found}; make a new backup")
+    raise fail(
+        f"{path} is not the dump that was written: {found}; "
+        f"move it and {backup.file}{RECORD} away, and run phasegate migrate run --phase prepare"
+    )
 
 
-def count_lost(
-    connection: Connection, backup: Backup, control: Control, named: Sequence[TableName] = ()
-) -> int | None:
+def count_lost(connection: Connection, backup: Backup, control: Control) -> int | None:
     """How many rows were written since the snapshot, which a restore would lose; our own loops'
     are none. None where it cannot be known: the server's counters began anew since. Counters of a
     session that just wrote come seconds late, on either side."""
@@ -215,7 +216,7 @@ def count_lost(
     ours = 0
     if journalled:
         [[ours]] = connection.execute(_SQL["pieces"].encode(), (backup.at,)).fetchall()
-    now = count_rows(connection, fetch_tables(connection), named, control)
+    now = count_rows(connection, fetch_tables(connection), (), control, checksums=False)
     return sum_lost(backup.tables, now, ours)
 
 

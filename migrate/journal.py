@@ -84,7 +84,7 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Put it into the file, whole and synced."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = msgspec.json.encode(entry) + b"\n"
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

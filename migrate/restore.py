@@ -105,6 +105,7 @@ def restore_beside(
         elsewhere = {**conninfo, "dbname": "template1" if name == "postgres" else "postgres"}
         with open_session(elsewhere) as server:
             server.execute("SET statement_timeout = 0")
+            _tell_left(server, name, say)
             say(f"restores {backup.file} into a database {fresh} beside {name}")
             version = server.info.server_version
             _send(server, plan_create(fresh, facts, version), fail)
@@ -221,6 +222,11 @@ def _write_restored(
     }
     what = f"restored {backup.file}"
     journal.write(Event.RESTORED, step=STEP, what=what, seconds=seconds, facts=facts)
+
+
+def _tell_left(server: Connection, name: str, say: Say) -> None:
+    for (left,) in server.execute(_SQL["left"].encode(), (f"{name}_restored_",)).fetchall():
+        say(f"{left} was left by a restore that was cut off: drop it when you like")
 
 
 def _drop(server: Connection, fresh: str) -> None:

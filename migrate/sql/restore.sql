@@ -57,3 +57,6 @@ WHERE d.datname = current_database();
 SELECT count(pg_terminate_backend(pid))
 FROM pg_stat_activity
 WHERE datname = %s AND pid <> pg_backend_pid();
+
+-- name: left
+SELECT datname::text FROM pg_database WHERE starts_with(datname::text, %s) ORDER BY datname;

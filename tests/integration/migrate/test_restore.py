@@ -17,7 +17,8 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.backup import Backup, find_backup
 from phasegate.migrate.context import NothingStops
 from phasegate.migrate.database_facts import DatabaseFacts, fetch_facts
-from phasegate.migrate.journal import read_file
+from phasegate.migrate.journal import Journal, read_file
+from phasegate.migrate.opening import reconcile
 from phasegate.migrate.operations.backup import MakeBackup, ProveBackup
 from phasegate.migrate.operations.uuid_column import UuidColumn
 from phasegate.migrate.restore import restore_beside
@@ -108,6 +109,7 @@ def test_rows_rights_and_settings_are_as_before(prepared: tuple[Migrating, Backu
         entries = connection.execute(
             "SELECT id::text, event, facts FROM phasegate.journal ORDER BY number"
         ).fetchall()
+        reconcile(Journal(connection, migrating.journal.file.parent, ""))
     kept_in_file = read_file(migrating.journal.file)
     assert {one.id for one in kept_in_file} == {one[0] for one in entries}
     [*_, (_, event, facts)] = entries
