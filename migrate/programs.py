@@ -26,6 +26,7 @@ from phasegate.servers.postgres import DEBIAN, EMBEDDED_MAJOR, find_postgres
 POLL_SECONDS = 0.1
 END_SECONDS = 5.0
 LAST_CHARACTERS = 2_000
+_SECRETS = frozenset({"password", "sslpassword"})
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 
 
@@ -122,7 +123,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _without_password(conninfo: Mapping[str, str]) -> str:
-    return make_conninfo("", **{k: v for k, v in conninfo.items() if k != "password"})
+    # sslpassword has no variable: a key that needs one is asked for in vain, and the server's
+    # answer says so.
+    return make_conninfo("", **{k: v for k, v in conninfo.items() if k not in _SECRETS})
 
 
 def _environment(conninfo: Mapping[str, str]) -> dict[str, str]:

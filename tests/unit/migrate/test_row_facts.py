@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from phasegate.contract.errors import StepFailed
+from phasegate.migrate.backup import failing
+from phasegate.migrate.context import NothingStops
 from phasegate.migrate.database_facts import DatabaseFacts, plan_copy, plan_create
-from phasegate.migrate.programs import Programs, choose_programs
+from phasegate.migrate.programs import Programs, choose_programs, run_program
 from phasegate.migrate.row_facts import RowFacts, digest_rows, sum_lost
 
 
@@ -120,3 +123,22 @@ def test_rights_and_settings_are_written_as_they_were() -> None:
         "ALTER ROLE \"R x\" IN DATABASE n SET search_path TO ''",
         "ALTER DATABASE n SET app.name TO 'it''s'",
     ]
+
+
+@pytest.mark.parametrize("script", ['echo "$@" > seen', "exit 3"])
+def test_no_secret_is_an_argument(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(f"#!/bin/sh\ncd {tmp_path}\nprintenv PGPASSWORD > variable\n{script}\n")
+    program.chmod(0o755)
+    conninfo = {"host": "h", "password": "canary-1", "sslpassword": "canary-2"}
+
+    def run() -> None:
+        run_program(program, ["-x"], conninfo, control=NothingStops(), fail=failing("step"))
+
+    if script == "exit 3":
+        with pytest.raises(StepFailed, match="pg_dump ended with 3"):
+            run()
+        return
+    run()
+    assert (tmp_path / "seen").read_text() == "-x --dbname=host=h\n"
+    assert (tmp_path / "variable").read_text() == "canary-1\n"
