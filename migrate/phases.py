@@ -39,11 +39,11 @@ def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
 
 
 def _prepare(settings: Settings) -> Iterator[Step]:
-    tables = tuple(table.name for table in settings.tables)
+    """The backup first: the preflight looks at its age."""
+    phase, tables = "prepare", settings.named_tables
     backup = (MakeBackup(tables), ProveBackup())
-    yield Step("backup", "prepare", "back the database up, and prove it by a restore", backup)
-    look = (Preflight(tables),)
-    yield Step("preflight", "prepare", "look whether all that is needed is there", look)
+    yield Step("backup", phase, "make a backup, and prove it by a restore", backup)
+    yield Step("preflight", phase, "look whether all is there", (Preflight(tables),))
 
 
 def _infrastructure(settings: Settings) -> Iterator[Step]:
