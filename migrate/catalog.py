@@ -180,7 +180,7 @@ class Catalog:
     """`version` is server_version_num, `now` the server's time in Unix seconds. `relations` holds
     the named tables, their partitions and children, and every table with a foreign key from or to
     one of them. `role` is ours, `bypasses` whether row security does not concern it, `member_of`
-    the roles whose rights we have."""
+    the roles whose rights we have, `standby` whether the server only replays another one."""
 
     version: int
     database: str
@@ -192,6 +192,7 @@ class Catalog:
     functions: Mapping[TableName, Function] = field(default_factory=dict)
     event_triggers: tuple[str, ...] = ()
     member_of: frozenset[str] = frozenset()
+    standby: bool = False
 
     def get(self, name: TableName) -> Relation | None:
         """The relation of that name, None where there is none."""
@@ -236,7 +237,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         for schema, name, *rest in found
     }
     relations = (_relation(row[0]) for row in rows)
-    version, database, now, role, superuser, bypasses, event_triggers, member_of = server
+    version, database, now, role, superuser, bypasses, event_triggers, member_of, standby = server
     return Catalog(
         version=version,
         database=database,
@@ -248,6 +249,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         functions=functions,
         event_triggers=tuple(event_triggers),
         member_of=frozenset(member_of),
+        standby=standby,
     )
 
 

@@ -22,10 +22,12 @@ class LockMode(StrEnum):
     """PostgreSQL's table locks that changes of a schema take, weakest first."""
 
     ACCESS_SHARE = "ACCESS SHARE"
+    ROW_SHARE = "ROW SHARE"
     ROW_EXCLUSIVE = "ROW EXCLUSIVE"
     SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
     SHARE = "SHARE"
     SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+    EXCLUSIVE = "EXCLUSIVE"
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
 

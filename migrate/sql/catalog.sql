@@ -17,7 +17,8 @@ SELECT
         SELECT array_agg(m.rolname::text)
         FROM pg_roles AS m
         WHERE pg_has_role(current_user, m.oid, 'USAGE')
-    ), '{}')
+    ), '{}'),
+    pg_is_in_recovery()
 FROM pg_roles AS r
 WHERE r.rolname = current_user;
 
@@ -257,6 +258,23 @@ SELECT json_build_object(
             SELECT 'statistics', s.stxname::text, pg_get_statisticsobjdef(s.oid)
             FROM pg_statistic_ext AS s
             WHERE s.stxrelid = c.oid
+            UNION ALL
+            -- A body is text until it runs, so a word of that name is all that can be looked for; a
+            -- body in SQL's own syntax (from 14) is empty here, and depends on the table instead.
+            SELECT 'function', format('%%I.%%I(%%s)', fn.nspname, f.proname, pg_get_function_identity_arguments(f.oid)), ''
+            FROM pg_proc AS f
+            JOIN pg_namespace AS fn ON fn.oid = f.pronamespace
+            WHERE c.oid IN (SELECT oid FROM linked)
+                AND fn.nspname NOT IN ('pg_catalog', 'information_schema', 'phasegate')
+                AND (
+                    position(c.relname IN f.prosrc) > 0
+                    AND f.prosrc ~ ('\m' || regexp_replace(c.relname, '([^[:alnum:]_])', '\\\1', 'g') || '\M')
+                    OR EXISTS (
+                        SELECT FROM pg_depend AS d
+                        WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid
+                            AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                    )
+                )
         ) AS x
     ), '[]'::json)
 )

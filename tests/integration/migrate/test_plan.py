@@ -1,0 +1,150 @@
+"""The plan's facts on real servers: locks as a clone shows them, and nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+import pytest
+
+from phasegate.contract.names import TableName
+from phasegate.migrate import clone
+from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.lock_trace import measure_plan
+from phasegate.migrate.model import Action, Lock, LockMode, Refusal, Step
+from phasegate.migrate.plan import Plan, PlannedAction, make_plan
+from tests.fixtures.database import Database
+from tests.fixtures.migrating import Migrating, connect_parameters, open_migrating
+from tests.fixtures.planned import TABLES, USERS, make_legacy, uuid_steps
+
+
+@pytest.fixture
+def migrating(any_database: Database, tmp_path: Path) -> Iterator[Migrating]:
+    make_legacy(any_database)
+    with open_migrating(any_database, tmp_path, TABLES) as found:
+        yield found
+
+
+@pytest.fixture
+def on_18(database: Database, tmp_path: Path) -> Iterator[Migrating]:
+    make_legacy(database)
+    with open_migrating(database, tmp_path, TABLES) as found:
+        yield found
+
+
+def measure(migrating: Migrating, steps: tuple[Step, ...]) -> Plan:
+    catalog = migrating.catalog()
+    conninfo = connect_parameters(migrating.database)
+    return measure_plan(make_plan(steps, catalog), catalog, migrating.connection, conninfo)
+
+
+def modes(planned: PlannedAction) -> dict[str, LockMode]:
+    assert planned.measured is not None, planned.note
+    return {lock.relation: lock.mode for lock in planned.measured.locks}
+
+
+@dataclass(frozen=True)
+class Send:
+    """Statements as they are, for what no operation of ours would send."""
+
+    kind: ClassVar[str] = "send"
+    loss: ClassVar[str] = ""
+    statements: tuple[str, ...]
+    transactional: bool = True
+    table: TableName = USERS
+
+    @property
+    def object(self) -> str:
+        return str(self.table)
+
+    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
+        return ()
+
+    def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
+        return tuple(
+            Action(
+                one, (one,), transactional=self.transactional,
+                locks=(Lock(LockMode.ACCESS_EXCLUSIVE, "public.users"),),
+            )
+            for one in self.statements
+        )  # fmt: skip
+
+    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
+        return ()
+
+
+def send(*statements: str, transactional: bool = True) -> tuple[Step, ...]:
+    return (Step("step", "schema", "Send", (Send(statements, transactional),)),)
+
+
+def test_what_our_operations_tell_of_their_locks_is_what_the_server_takes(
+    migrating: Migrating,
+) -> None:
+    before = migrating.catalog().relations
+    plan = measure(migrating, uuid_steps())
+    told = [{lock.relation: lock.mode for lock in one.action.locks} for one in plan.actions]
+    assert [modes(one) for one in plan.actions] == told
+    assert all(
+        "PostgreSQL" in (one.measured.server if one.measured else "") for one in plan.actions
+    )
+    assert not any(one.rewrites for one in plan.actions)
+    # The way back is of the state in which all is done.
+    undo = [
+        action.statements
+        for step in plan.steps
+        for operation in step.operations
+        for action in operation.undo or ()
+    ]
+    assert [statements[-1].split()[:2] for statements in undo] == [
+        ["ALTER", "TABLE"],
+        ["DROP", "INDEX"],
+        ["ALTER", "TABLE"],
+    ]
+    assert migrating.catalog().relations == before
+
+
+def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
+    drop, rewrite, check, broken, index, beside = measure(
+        on_18,
+        (
+            *send("ALTER TABLE public.user_roles DROP CONSTRAINT user_roles_user_id_fkey"),
+            *send("ALTER TABLE public.users ADD COLUMN u uuid DEFAULT gen_random_uuid()"),
+            *send("ALTER TABLE public.users ADD CHECK (id > 0)"),
+            *send("ALTER TABLE public.users DROP COLUMN nothing"),
+            *send("CREATE INDEX ON public.users (u)"),
+            *send("CREATE INDEX CONCURRENTLY i ON public.users (name)", transactional=False),
+        ),
+    ).actions
+    # It is on the child, and yet stops whoever reads the parent.
+    assert modes(drop) == {
+        "public.user_roles": LockMode.ACCESS_EXCLUSIVE,
+        "public.users": LockMode.ACCESS_EXCLUSIVE,
+    }
+    assert rewrite.rewrites == ("public.users",)
+    assert check.scans == ("public.users",)
+    assert not check.rewrites
+    # What fails there says so, and the rest is measured all the same.
+    assert broken.measured is None
+    assert 'column "nothing" of relation "users" does not exist' in broken.note
+    assert broken.locks == broken.action.locks
+    assert modes(index) == {"public.users": LockMode.SHARE}
+    assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
+
+
+def test_a_table_that_is_locked_leaves_the_plan_by_table(
+    on_18: Migrating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clone, "LOCK_WAIT_MILLISECONDS", 200)
+    catalog = on_18.catalog()
+    plan = make_plan(send("ALTER TABLE public.users ADD n int"), catalog)
+    conninfo = connect_parameters(on_18.database)
+    with psycopg.connect(on_18.database.conninfo()) as other:
+        other.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        [planned] = measure_plan(plan, catalog, on_18.connection, conninfo).actions
+    assert planned.measured is None
+    assert planned.note == "pg_dump: a table is locked by somebody; plan again later"
+    assert str(conninfo["password"]) not in planned.note
+    assert planned.locks == (Lock(LockMode.ACCESS_EXCLUSIVE, "public.users"),)
