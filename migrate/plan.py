@@ -21,7 +21,7 @@ from phasegate.migrate.model import Action, Lock, LockMode, Operation, Refusal, 
 from phasegate.migrate.plan_size import Size, estimate_size
 
 OLDEST_VERSION = 130_000
-WORK_NOTE = "no statement to measure: it is a program's work"
+WORK_NOTE = "a program's work, with no statement to measure"
 _CHANGES = frozenset(LockMode) - {LockMode.ACCESS_SHARE, LockMode.ROW_SHARE, LockMode.ROW_EXCLUSIVE}
 
 
@@ -118,6 +118,12 @@ class Plan:
     def actions(self) -> tuple[PlannedAction, ...]:
         """All that is left, in order."""
         return tuple(action for step in self.steps for action in step.actions)
+
+    @property
+    def measured_on(self) -> str:
+        """What showed the locks that are measured; empty where none is."""
+        found = [one.measured.server for one in self.actions if one.measured is not None]
+        return found[0] if found else ""
 
 
 def make_plan(steps: Sequence[Step], catalog: Catalog) -> Plan:
@@ -216,7 +222,7 @@ def _plan_step(step: Step, catalog: Catalog) -> PlannedStep:
 
 
 def _why_unmeasured(action: Action) -> str:
-    return "not asked for" if action.statements else WORK_NOTE
+    return "not measured" if action.statements else WORK_NOTE
 
 
 def _table_of(operation: Operation) -> TableName | None:
