@@ -35,8 +35,10 @@ PROGRAM_SECONDS = 120.0
 FEW_PARTITIONS = 3
 """Of each partitioned table so many stand for the others; those that a statement names come too."""
 _NAMES_A_PATTERN = 200
+# What a dump of another release says of sessions, or of columns beside their definition, is not
+# missed: 15.20 marks each column with an option that servers and dumps before it do not know.
 _HARMLESS = re.compile(
-    r'schema "[^"]*" already exists|unrecognized configuration parameter "\w+_timeout"'
+    r'schema "[^"]*" already exists|unrecognized (configuration )?parameter "\w+(_timeout|_attver)"'
 )
 # How it says that --lock-wait-timeout is over; another program would wait for the same lock.
 _TIMEOUT = re.compile(r"canceling statement due to \w+ timeout")
@@ -75,13 +77,13 @@ def open_clone(
     }
     rows = connection.execute(load_sql("clone")["surroundings"].encode(), parameters).fetchall()
     with tempfile.TemporaryDirectory(prefix="phasegate-clone-") as folder:
-        archive = Path(folder) / "schema.dump"
+        script = Path(folder) / "schema.sql"
         dump_arguments = list(_dump_arguments(dict(rows)))
-        binaries = _dump(major, conninfo, dump_arguments, archive)
+        binaries = _dump(major, conninfo, dump_arguments, script)
         found = find_postgres(major)
         chosen = EMBEDDED_MAJOR if found is None else major
         with PostgresServer(chosen, settings=_SERVER_SETTINGS) as server:
-            lacks = _restore(server, binaries, archive, catalog)
+            lacks = _restore(server, binaries, script, catalog)
             told = f"an empty clone on PostgreSQL {chosen}"
             if chosen != major:
                 told += f" (no server of {major} at hand)"
@@ -115,16 +117,16 @@ def _pattern(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _dump(major: int, conninfo: Mapping[str, str], arguments: Sequence[str], archive: Path) -> Path:
+def _dump(major: int, conninfo: Mapping[str, str], arguments: Sequence[str], script: Path) -> Path:
     """The folder of the pg_dump that did it. Raises WorkFailed with what the last one said."""
     shown = {key: value for key, value in conninfo.items() if key not in _SECRETS}
     if "sslpassword" in conninfo:
         raise WorkFailed("pg_dump would show the passphrase of the client's key to everybody")
     reasons: list[str] = []
     for folder in find_dumpers(major):
-        failure = _run(
+        code, lines = _run(
             [
-                *(str(folder / "pg_dump"), "--format=custom", f"--file={archive}"),
+                *(str(folder / "pg_dump"), "--format=plain", f"--file={script}"),
                 *("--schema-only", "--extension=*", "--no-owner", "--no-privileges"),
                 *("--no-publications", "--no-subscriptions", "--no-tablespaces"),
                 *("--no-security-labels", f"--lock-wait-timeout={LOCK_WAIT_MILLISECONDS}"),
@@ -133,9 +135,9 @@ def _dump(major: int, conninfo: Mapping[str, str], arguments: Sequence[str], arc
             ],
             conninfo.get("password"),
         )
-        if not failure:
+        if code == 0:
             return folder
-        told = [line for line in failure if "error:" in line] or failure
+        told = [line for line in lines if "error:" in line] or lines or [f"it ended with {code}"]
         reasons.append(told[0].removeprefix("pg_dump: ").removeprefix("error: "))
         if _TIMEOUT.search(reasons[0]):
             reasons[0] = "a table is locked by somebody; plan again later"
@@ -156,24 +158,22 @@ def find_dumpers(major: int) -> list[Path]:
         dict.fromkeys(
             one
             for one in folders
-            if one is not None and (one / "pg_dump").exists() and (one / "pg_restore").exists()
+            if one is not None and (one / "pg_dump").exists() and (one / "psql").exists()
         )
     )
 
 
 def _restore(
-    server: PostgresServer, binaries: Path, archive: Path, catalog: Catalog
+    server: PostgresServer, binaries: Path, script: Path, catalog: Catalog
 ) -> tuple[str, ...]:
     """What could not be restored. Roles are made by name, for policies and grants name them."""
     queries = load_sql("journal")
     with psycopg.connect(server.conninfo(), autocommit=True) as session:
         for role in sorted(_roles(catalog) - {"postgres"}):
             session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
-    failures = _run(
-        [
-            *(str(binaries / "pg_restore"), "--no-owner", "--no-privileges"),
-            *(f"--dbname={_bare(server)}", str(archive)),
-        ],
+    # Statement by statement: what one lacks does not take the others along.
+    _, said = _run(
+        [*(str(binaries / "psql"), "-X", "-q", "-f", str(script)), f"--dbname={_bare(server)}"],
         server.password,
     )
     with psycopg.connect(server.conninfo(), autocommit=True) as session:
@@ -184,7 +184,7 @@ def _restore(
         if there is None:
             session.execute(queries["create_schema"].encode())
             session.execute(queries["create"].encode())
-    lines = [line.partition("ERROR:")[2].strip() for line in failures if "ERROR:" in line]
+    lines = [line.partition("ERROR:")[2].strip() for line in said if "ERROR:" in line]
     return tuple(dict.fromkeys(line for line in lines if not _HARMLESS.search(line)))
 
 
@@ -196,25 +196,20 @@ def _roles(catalog: Catalog) -> set[str]:
     return {name for name in found if not name.startswith("pg_")}
 
 
-def _run(command: Sequence[str], password: str | None) -> list[str]:
-    """What a program of PostgreSQL says on its way to failing; empty where it did not."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {
-        "LC_ALL": "C"
-    }
-    if password is not None:
-        environment["PGPASSWORD"] = password
+def _run(command: Sequence[str], password: str | None) -> tuple[int, list[str]]:
+    """A program of PostgreSQL: how it ended, and what it said of errors, without secrets."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    environment |= {"LC_ALL": "C"} | ({} if password is None else {"PGPASSWORD": password})
     try:
         done = subprocess.run(  # noqa: S603  # a program of the server, found by us
             command, capture_output=True, env=environment, timeout=PROGRAM_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return [f"no end within {PROGRAM_SECONDS:.0f} s"]
+        return -1, [f"no end within {PROGRAM_SECONDS:.0f} s"]
     except OSError as error:
-        return [str(error)]
-    if done.returncode == 0:
-        return []
+        return -1, [str(error)]
     lines = redactor(done.stderr.decode("utf-8", "replace")).splitlines()
-    return [line.strip() for line in lines if line.strip()] or [f"ended with {done.returncode}"]
+    return done.returncode, [line.strip() for line in lines if line.strip()]
 
 
 def _parameters(server: PostgresServer) -> dict[str, str]:

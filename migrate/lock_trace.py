@@ -50,7 +50,7 @@ def measure_plan(
     except (WorkFailed, SourceError, psycopg.Error) as error:
         reason = redactor(str(error)).strip().partition("\n")[0]
         return with_measurements(plan, [reason] * len(actions))
-    return with_measurements(plan, found, undo)
+    return with_measurements(plan, found, undo, clone.lacks)
 
 
 def measure_actions(actions: Sequence[Action], clone: Clone) -> list[MeasuredLocks | str]:

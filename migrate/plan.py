@@ -113,6 +113,7 @@ class Plan:
     event_triggers: tuple[str, ...]
     free_bytes: int
     digest: str
+    lacks: tuple[str, ...] = ()
 
     @property
     def actions(self) -> tuple[PlannedAction, ...]:
@@ -148,12 +149,14 @@ def with_measurements(
     plan: Plan,
     found: Sequence[MeasuredLocks | str],
     undo: Sequence[tuple[Action, ...]] | None = None,
+    lacks: tuple[str, ...] = (),
 ) -> Plan:
     """The plan with what a clone has shown: of each action in turn its locks or why they are not
     known, of each operation in turn its way back."""
     shown, ways = iter(found), iter(undo or ())
     return dataclasses.replace(
         plan,
+        lacks=lacks,
         steps=tuple(
             dataclasses.replace(
                 step,

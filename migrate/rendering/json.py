@@ -29,6 +29,7 @@ def render(plan: Plan, seconds: Mapping[str, float] | None = None) -> str:
             {"object": one.object, "found": one.found, "remedy": one.remedy}
             for one in plan.refusals
         ],
+        "clone_lacks": list(plan.lacks),
         "tables": [
             {
                 "schema": one.name.schema,

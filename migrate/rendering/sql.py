@@ -19,6 +19,7 @@ _SETTINGS = (
     "row_security = off",
     "TimeZone = 'UTC'",
     "check_function_bodies = off",
+    "client_min_messages = warning",
 )
 # True of everything that Phasegate sends.
 _ALWAYS = {

@@ -48,6 +48,7 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     if plan.measured_on:
         yield f"measured: seen on {plan.measured_on}; its time is no prediction, so none is given"
+    yield from (f"the clone lacks, so that locks on it are not seen: {one}" for one in plan.lacks)
     yield f"free disk needed: {_bytes(plan.free_bytes)}, at most"
     yield (
         "each action is done when the catalog says so; it is asked before each, so a second run "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,11 @@ from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.lock_trace import measure_plan
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal, Step
 from phasegate.migrate.plan import Plan, PlannedAction, make_plan
+from phasegate.migrate.rendering import sql
+from phasegate.servers.postgres import PostgresServer, find_postgres
 from tests.fixtures.database import Database
 from tests.fixtures.migrating import Migrating, connect_parameters, open_migrating
-from tests.fixtures.planned import TABLES, USERS, make_legacy, uuid_steps
+from tests.fixtures.planned import TABLES, USERS, demo_steps, make_legacy, uuid_steps
 
 
 @pytest.fixture
@@ -76,6 +80,12 @@ class Send:
         return ()
 
 
+def run(program: str | Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A program of this environment, or at that path."""
+    place = Path(sys.executable).parent / program
+    return subprocess.run([place, *arguments], check=False, capture_output=True, text=True)
+
+
 def send(*statements: str, transactional: bool = True) -> tuple[Step, ...]:
     return (Step("step", "schema", "Send", (Send(statements, transactional),)),)
 
@@ -106,18 +116,71 @@ def test_what_our_operations_tell_of_their_locks_is_what_the_server_takes(
     assert migrating.catalog().relations == before
 
 
+def test_the_demo_s_plan_passes_the_linter_and_psql_can_run_it(
+    database: Database, tmp_path: Path
+) -> None:
+    # Without rows there is no work to be done between the statements.
+    make_legacy(database, rows=0)
+    script = tmp_path / "plan.sql"
+    with open_migrating(database, tmp_path, TABLES) as migrating:
+        plan = make_plan(demo_steps(migrating.catalog()), migrating.catalog())
+        script.write_text(sql.render(plan))
+        linted = run("squawk", "--reporter=gcc", "--pg-version=18", script)
+        assert (linted.returncode, linted.stdout) == (0, "")
+        done = run(database.server.binaries / "psql", "-Xqf", script, database.conninfo())
+        assert (done.returncode, done.stderr) == (0, "")
+        after = make_plan(demo_steps(migrating.catalog()), migrating.catalog())
+    assert [one for one in after.actions if one.action.statements] == []
+
+
+def test_the_linter_finds_what_is_not_suppressed_with_a_reason(
+    database: Database, tmp_path: Path
+) -> None:
+    with open_migrating(database, tmp_path, TABLES) as migrating:
+        plan = make_plan(send("ALTER TABLE public.users RENAME TO people"), migrating.catalog())
+    script = tmp_path / "plan.sql"
+    script.write_text(sql.render(plan))
+    linted = run("squawk", "--reporter=gcc", script)
+    assert linted.returncode == 1
+    assert "renaming-table" in linted.stdout
+
+
+def test_functions_and_views_that_name_a_table_are_told(on_18: Migrating) -> None:
+    on_18.database.execute(
+        "CREATE FUNCTION by_name() RETURNS bigint LANGUAGE plpgsql AS"
+        " 'BEGIN RETURN (SELECT count(*) FROM users); END';"
+        "CREATE FUNCTION parsed(n integer) RETURNS text LANGUAGE sql"
+        " RETURN (SELECT email FROM users WHERE id = n);"
+        "CREATE FUNCTION other() RETURNS text LANGUAGE sql AS 'SELECT ''superusers''::text';"
+        "CREATE VIEW names AS SELECT name FROM users"
+    )
+    plan = make_plan(uuid_steps(), on_18.catalog())
+    told = {(one.dependent.kind, one.dependent.name) for one in plan.dependents}
+    assert told == {
+        ("function", "public.by_name()"),
+        ("function", "public.parsed(n integer)"),
+        ("view", "public.names"),
+        ("foreign key", "public.user_roles, user_roles_user_id_fkey"),
+    }
+
+
 def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
-    drop, rewrite, check, broken, index, beside = measure(
-        on_18,
-        (
-            *send("ALTER TABLE public.user_roles DROP CONSTRAINT user_roles_user_id_fkey"),
-            *send("ALTER TABLE public.users ADD COLUMN u uuid DEFAULT gen_random_uuid()"),
-            *send("ALTER TABLE public.users ADD CHECK (id > 0)"),
-            *send("ALTER TABLE public.users DROP COLUMN nothing"),
-            *send("CREATE INDEX ON public.users (u)"),
-            *send("CREATE INDEX CONCURRENTLY i ON public.users (name)", transactional=False),
-        ),
-    ).actions
+    # What is not touched is not dumped: here somebody holds it, whatever it is called.
+    odd = '"Un.re|l(at)*ed ""$1"'
+    on_18.database.execute(f"CREATE TABLE {odd} (id int); CREATE VIEW v AS SELECT id FROM users")
+    steps = (
+        *send("ALTER TABLE public.user_roles DROP CONSTRAINT user_roles_user_id_fkey"),
+        *send("ALTER TABLE public.users ADD COLUMN u uuid DEFAULT gen_random_uuid()"),
+        *send("ALTER TABLE public.users ADD CHECK (id > 0)"),
+        *send("ALTER TABLE public.users DROP COLUMN nothing"),
+        *send("ALTER TABLE public.users ALTER COLUMN id TYPE bigint"),
+        *send("CREATE INDEX ON public.users (u)"),
+        *send("CREATE INDEX CONCURRENTLY i ON public.users (name)", transactional=False),
+    )
+    with psycopg.connect(on_18.database.conninfo()) as other:
+        other.execute(f"LOCK TABLE {odd}, permissions IN ACCESS EXCLUSIVE MODE".encode())
+        plan = measure(on_18, steps)
+    drop, rewrite, check, broken, in_use, index, beside = plan.actions
     # It is on the child, and yet stops whoever reads the parent.
     assert modes(drop) == {
         "public.user_roles": LockMode.ACCESS_EXCLUSIVE,
@@ -130,6 +193,8 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
     assert broken.measured is None
     assert 'column "nothing" of relation "users" does not exist' in broken.note
     assert broken.locks == broken.action.locks
+    # The view that stands on the column is in the clone too.
+    assert "used by a view" in in_use.note
     assert modes(index) == {"public.users": LockMode.SHARE}
     assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
 
@@ -148,3 +213,34 @@ def test_a_table_that_is_locked_leaves_the_plan_by_table(
     assert planned.note == "pg_dump: a table is locked by somebody; plan again later"
     assert str(conninfo["password"]) not in planned.note
     assert planned.locks == (Lock(LockMode.ACCESS_EXCLUSIVE, "public.users"),)
+
+
+# Its pg_dump is of another release too, and knows nothing of what 15.20 says of each column.
+def test_a_clone_of_another_major_without_an_extension_says_what_it_lacks(
+    postgres15: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_postgres
+    monkeypatch.setattr(clone, "find_postgres", lambda major: None if major == 15 else found(major))
+    postgres15.create_database("with_extension")
+    try:
+        database = Database(postgres15, "with_extension")
+        database.execute(
+            "CREATE EXTENSION pgcrypto; CREATE TABLE users (id int PRIMARY KEY);"
+            "CREATE TABLE salted (id int PRIMARY KEY, salt text DEFAULT gen_salt('bf'))"
+        )
+        with open_migrating(database, tmp_path, ("public.users", "public.salted")) as migrating:
+            plan = measure(
+                migrating,
+                (
+                    *send("ALTER TABLE public.users ADD n int"),
+                    *send("ALTER TABLE public.salted ADD n int"),
+                ),
+            )
+    finally:
+        postgres15.drop_database("with_extension")
+    good, lost = plan.actions
+    assert 'extension "pgcrypto" is not available' in plan.lacks
+    assert good.measured is not None, good.note
+    assert good.measured.server == ("an empty clone on PostgreSQL 18 (no server of 15 at hand)")
+    assert lost.measured is None
+    assert 'extension "pgcrypto" is not available' in lost.note
