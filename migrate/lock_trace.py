@@ -22,7 +22,15 @@ from phasegate.migrate.catalog import Catalog, fetch_catalog, load_sql
 from phasegate.migrate.clone import Clone, open_clone
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.model import Action, Lock, LockMode
-from phasegate.migrate.plan import WORK_NOTE, MeasuredLocks, Plan, with_measurements
+from phasegate.migrate.plan import (
+    WORK_NOTE,
+    MeasuredLocks,
+    Plan,
+    PlannedAction,
+    with_measurements,
+    with_shown,
+)
+from phasegate.migrate.plan_size import estimate_size
 from phasegate.migrate.sessions import Connection
 
 CONCURRENT_SECONDS = 10.0
@@ -46,7 +54,7 @@ def measure_plan(
     try:
         with open_clone(connection, conninfo, catalog, texts) as clone:
             found = measure_actions(actions, clone)
-            undo = fetch_undo(plan, catalog, clone)
+            undo = measure_undo(plan, catalog, clone)
     except (WorkFailed, SourceError, psycopg.Error) as error:
         reason = redactor(str(error)).strip().partition("\n")[0]
         return with_measurements(plan, [reason] * len(actions))
@@ -75,13 +83,20 @@ def measure_actions(actions: Sequence[Action], clone: Clone) -> list[MeasuredLoc
     return found
 
 
-def fetch_undo(plan: Plan, catalog: Catalog, clone: Clone) -> list[tuple[Action, ...]]:
-    """Of each operation in turn the way back, as the clone's catalog tells it: there everything
-    is done."""
-    with clone.connect() as session:
-        after = fetch_catalog(session, tuple(catalog.relations))
-    after = dataclasses.replace(after, version=catalog.version, superuser=catalog.superuser)
-    return [one.operation.plan_undo(after) for step in plan.steps for one in step.operations]
+def measure_undo(plan: Plan, catalog: Catalog, clone: Clone) -> list[tuple[PlannedAction, ...]]:
+    """Of each operation in turn the way back. The clone goes it, last operation first, so that
+    what is shown is what its catalog asked for at that moment."""
+    operations = [one.operation for step in plan.steps for one in step.operations]
+    found = []
+    for operation in reversed(operations):
+        with clone.connect() as session:
+            after = fetch_catalog(session, tuple(catalog.relations))
+        after = dataclasses.replace(after, version=catalog.version, superuser=catalog.superuser)
+        actions = operation.plan_undo(after)
+        planned = [PlannedAction(one, estimate_size(one, None, after)) for one in actions]
+        shown = measure_actions(actions, clone)
+        found.append(tuple(map(with_shown, planned, shown)))
+    return found[::-1]
 
 
 def _in_transaction(

@@ -66,13 +66,13 @@ class PlannedAction:
 
 @dataclass(frozen=True)
 class PlannedOperation:
-    """What is left of one operation, what undoing it loses, and the way back once it is done:
-    None where no clone could tell, empty where there is none."""
+    """What is left of one operation, what undoing it loses, and the way back once it is done, as
+    a clone has gone it: None where no clone could tell, empty where there is none."""
 
     operation: Operation
     actions: tuple[PlannedAction, ...]
     loss: str
-    undo: tuple[Action, ...] | None = None
+    undo: tuple[PlannedAction, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def make_plan(steps: Sequence[Step], catalog: Catalog) -> Plan:
 def with_measurements(
     plan: Plan,
     found: Sequence[MeasuredLocks | str],
-    undo: Sequence[tuple[Action, ...]] | None = None,
+    undo: Sequence[tuple[PlannedAction, ...]] | None = None,
     lacks: tuple[str, ...] = (),
 ) -> Plan:
     """The plan with what a clone has shown: of each action in turn its locks or why they are not
@@ -163,7 +163,7 @@ def with_measurements(
                 operations=tuple(
                     dataclasses.replace(
                         one,
-                        actions=tuple(_with(action, next(shown)) for action in one.actions),
+                        actions=tuple(with_shown(action, next(shown)) for action in one.actions),
                         undo=next(ways, None),
                     )
                     for one in step.operations
@@ -174,7 +174,8 @@ def with_measurements(
     )
 
 
-def _with(planned: PlannedAction, shown: MeasuredLocks | str) -> PlannedAction:
+def with_shown(planned: PlannedAction, shown: MeasuredLocks | str) -> PlannedAction:
+    """One action with its locks, or why they are not known."""
     if isinstance(shown, str):
         return dataclasses.replace(planned, measured=None, note=shown)
     return dataclasses.replace(planned, measured=shown, note="")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import phasegate
-from phasegate.migrate.model import Action, Lock
+from phasegate.migrate.model import Lock
 from phasegate.migrate.plan import Plan, PlannedAction, PlannedOperation, PlannedStep
 from phasegate.migrate.rendering.facts import CONTRACT, CONTRACT_EVIDENCE
 from phasegate.migrate.sessions import LIMITS
@@ -73,7 +73,7 @@ def _operation(operation: PlannedOperation) -> dict[str, Any]:
         "kind": operation.operation.kind,
         "object": operation.operation.object,
         "actions": [_planned(one) for one in operation.actions],
-        "undo": None if undo is None else [_sent(action) for action in undo],
+        "undo": None if undo is None else [_planned(one) for one in undo],
         "undo_loses": operation.loss,
     }
 
@@ -82,7 +82,10 @@ def _planned(planned: PlannedAction) -> dict[str, Any]:
     action, size, measured = planned.action, planned.size, planned.measured
     lock, statement = LIMITS[action.patience]
     return {
-        **_sent(action),
+        "what": action.what,
+        "statements": list(action.statements),
+        "transactional": action.transactional,
+        "patience": str(action.patience),
         "is_work": action.work is not None,
         "lock_timeout_ms": lock,
         "statement_timeout_ms": statement,
@@ -98,15 +101,6 @@ def _planned(planned: PlannedAction) -> dict[str, Any]:
         "meanwhile_bytes": size.meanwhile_bytes,
         "wal_bytes": size.wal_bytes,
         "sizes_known": size.known,
-    }
-
-
-def _sent(action: Action) -> dict[str, Any]:
-    return {
-        "what": action.what,
-        "statements": list(action.statements),
-        "transactional": action.transactional,
-        "patience": str(action.patience),
     }
 
 

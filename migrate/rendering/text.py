@@ -98,8 +98,7 @@ def _action(planned: PlannedAction) -> Iterator[str]:
     action = planned.action
     yield f"- {action.what}"
     yield from _statements(action)
-    locks = ", ".join(f"{lock.mode} on {lock.relation}" for lock in planned.locks) or "none"
-    yield _fact("locks", f"{locks} ({describe_source(planned)})")
+    yield _locks(planned)
     if planned.measured is not None and set(action.locks) - set(planned.locks):
         told = ", ".join(f"{lock.mode} on {lock.relation}" for lock in action.locks)
         yield _fact("", f"{told} (by table)")
@@ -113,6 +112,11 @@ def _action(planned: PlannedAction) -> Iterator[str]:
     if size.stays_bytes or size.meanwhile_bytes or size.wal_bytes:
         yield _fact("writes", _describe_size(size))
     yield _fact("waits", describe_patience(action.patience))
+
+
+def _locks(planned: PlannedAction) -> str:
+    locks = ", ".join(f"{lock.mode} on {lock.relation}" for lock in planned.locks) or "none"
+    return _fact("locks", f"{locks} ({describe_source(planned)})")
 
 
 def _describe_size(size: Size) -> str:
@@ -131,9 +135,10 @@ def _undo(operation: PlannedOperation) -> Iterator[str]:
     elif not operation.undo:
         yield "undo: nothing to take back"
     else:
-        yield f"undo: {'; '.join(action.what for action in operation.undo)}; {lost}"
-        for action in operation.undo:
-            yield from _statements(action)
+        yield f"undo: {'; '.join(one.action.what for one in operation.undo)}; {lost}"
+        for planned in operation.undo:
+            yield from _statements(planned.action)
+            yield _locks(planned)
 
 
 def _statements(action: Action) -> Iterator[str]:

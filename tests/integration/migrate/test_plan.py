@@ -101,17 +101,17 @@ def test_what_our_operations_tell_of_their_locks_is_what_the_server_takes(
         "PostgreSQL" in (one.measured.server if one.measured else "") for one in plan.actions
     )
     assert not any(one.rewrites for one in plan.actions)
-    # The way back is of the state in which all is done.
-    undo = [
-        action.statements
-        for step in plan.steps
-        for operation in step.operations
-        for action in operation.undo or ()
-    ]
-    assert [statements[-1].split()[:2] for statements in undo] == [
+    # The way back is of the state in which all is done, and the clone has gone it.
+    undo = [one for step in plan.steps for found in step.operations for one in found.undo or ()]
+    assert [one.action.statements[-1].split()[:2] for one in undo] == [
         ["ALTER", "TABLE"],
         ["DROP", "INDEX"],
         ["ALTER", "TABLE"],
+    ]
+    assert [modes(one)["public.users"] for one in undo] == [
+        LockMode.ACCESS_EXCLUSIVE,
+        LockMode.SHARE_UPDATE_EXCLUSIVE,
+        LockMode.ACCESS_EXCLUSIVE,
     ]
     assert migrating.catalog().relations == before
 

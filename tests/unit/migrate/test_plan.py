@@ -13,7 +13,13 @@ from phasegate.migrate.catalog import Dependent
 from phasegate.migrate.clone import choose_tables
 from phasegate.migrate.model import Action, Lock, LockMode, Patience
 from phasegate.migrate.phases import make_steps
-from phasegate.migrate.plan import MeasuredLocks, make_plan, refuse, with_measurements
+from phasegate.migrate.plan import (
+    MeasuredLocks,
+    PlannedAction,
+    make_plan,
+    refuse,
+    with_measurements,
+)
 from phasegate.migrate.plan_size import Size, estimate_size
 from phasegate.migrate.rendering import json, sql, text
 from tests.fixtures.planned import USERS, make_catalog, make_relation, users_settings, uuid_steps
@@ -105,8 +111,9 @@ def test_most_partitions_are_not_copied() -> None:
 
 
 def test_the_text_tells_locks_sizes_time_outs_and_the_way_back() -> None:
-    undo = (Action("drop it", ("DROP INDEX CONCURRENTLY public.users_uuid_key",)),)
-    nothing: tuple[Action, ...] = ()
+    drop = Action("drop it", ("DROP INDEX CONCURRENTLY public.users_uuid_key",))
+    undo = (PlannedAction(drop, Size(0), SHOWN),)
+    nothing: tuple[PlannedAction, ...] = ()
     plan = with_measurements(
         PLAN, ["no server", SHOWN, SHOWN, SHOWN], [nothing, undo, nothing], ("extension x",)
     )
