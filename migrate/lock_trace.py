@@ -9,28 +9,30 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 
 from phasegate.contract.errors import SourceError, WorkFailed
-from phasegate.contract.names import TableName
+from phasegate.contract.names import TableName, split_name
 from phasegate.contract.secrets import redactor
 from phasegate.migrate.catalog import Catalog, fetch_catalog, load_sql
 from phasegate.migrate.clone import Clone, open_clone
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.model import Action, Lock, LockMode
 from phasegate.migrate.plan import (
-    WORK_NOTE,
     MeasuredLocks,
     Plan,
     PlannedAction,
+    PlannedOperation,
+    Shown,
+    plan_action,
+    table_of,
     with_measurements,
     with_shown,
 )
-from phasegate.migrate.plan_size import estimate_size
 from phasegate.migrate.sessions import Connection
 
 CONCURRENT_SECONDS = 10.0
@@ -47,55 +49,97 @@ def measure_plan(
 
     Changes nothing on the user's server and never fails: what could not be measured says why.
     """
-    actions = [planned.action for planned in plan.actions]
-    texts = [statement for action in actions for statement in action.statements]
+    operations = [one for step in plan.steps for one in step.operations]
+    texts = [text for planned in plan.actions for text in planned.action.statements]
     if not texts:
         return plan
     try:
         with open_clone(connection, conninfo, catalog, texts) as clone:
-            found = measure_actions(actions, clone)
-            undo = measure_undo(plan, catalog, clone)
+            names = _names(operations, catalog)
+
+            def fetch() -> Catalog:
+                with clone.connect() as session:
+                    found = fetch_catalog(session, names)
+                # What an operation asks of the server is so on the user's, not on the clone.
+                return dataclasses.replace(
+                    found, version=catalog.version, superuser=catalog.superuser, now=catalog.now
+                )
+
+            done = _go(operations, fetch, clone)
+            undone = _go_back(operations, fetch, clone)
+            shown = [Shown(*both) for both in zip(done, undone, strict=True)]
     except (WorkFailed, SourceError, psycopg.Error) as error:
         reason = redactor(str(error)).strip().partition("\n")[0]
-        return with_measurements(plan, [reason] * len(actions))
-    return with_measurements(plan, found, undo, clone.lacks)
+        return with_measurements(
+            plan,
+            [Shown(tuple(with_shown(one, reason) for one in each.actions)) for each in operations],
+        )
+    return with_measurements(plan, shown, clone.lacks)
 
 
-def measure_actions(actions: Sequence[Action], clone: Clone) -> list[MeasuredLocks | str]:
+def measure_actions(planned: Sequence[PlannedAction], clone: Clone) -> tuple[PlannedAction, ...]:
     """Of each action in turn what it took, or why that is not known. All that succeeds stays, for
     what comes after stands on it."""
-    found: list[MeasuredLocks | str] = []
+    found = []
     with clone.connect() as session, clone.connect() as watcher:
         session.execute("SET client_min_messages = debug1")
-        for action in actions:
-            if not action.statements:
-                found.append(WORK_NOTE)
-                continue
-            names = _fetch_names(watcher)
-            try:
-                with _listening(session) as messages:
-                    take = _in_transaction if action.transactional else _beside
-                    modes = take(action, session, watcher)
-            except psycopg.Error as error:
-                found.append(_explain(error, clone))
-                continue
-            found.append(_make_measured(modes, names, messages, clone))
+        for one in planned:
+            shown = _measure(one.action, session, watcher, clone) if one.action.statements else None
+            found.append(one if shown is None else with_shown(one, shown))
+    return tuple(found)
+
+
+def _measure(
+    action: Action, session: Connection, watcher: Connection, clone: Clone
+) -> MeasuredLocks | str:
+    names = _fetch_names(watcher)
+    try:
+        with _listening(session) as messages:
+            take = _in_transaction if action.transactional else _beside
+            modes = take(action, session, watcher)
+    except psycopg.Error as error:
+        return _explain(error, clone)
+    return _make_measured(modes, names, _fetch_names(watcher), messages, clone.server)
+
+
+def _names(operations: Sequence[PlannedOperation], catalog: Catalog) -> tuple[TableName, ...]:
+    """Every table that an operation may ask for, also one that it makes itself."""
+    found = list(catalog.relations)
+    for one in operations:
+        definition: Any = one.operation
+        values = [getattr(definition, field.name) for field in dataclasses.fields(definition)]
+        found += [value for value in values if isinstance(value, TableName)]
+    return tuple(dict.fromkeys(found))
+
+
+def _go(
+    operations: Sequence[PlannedOperation], fetch: Callable[[], Catalog], clone: Clone
+) -> list[tuple[PlannedAction, ...]]:
+    """All that is left, in order. An operation with nothing left now may have something left once
+    those before it are done, as partitions are premade of a table that is to be partitioned."""
+    found = []
+    before = fetch()
+    for one in operations:
+        actions = one.actions
+        if not actions and not one.operation.plan_remaining(before):
+            after = fetch()
+            left = one.operation.plan_remaining(after)
+            actions = tuple(plan_action(each, table_of(one.operation), after) for each in left)
+        found.append(measure_actions(actions, clone))
     return found
 
 
-def measure_undo(plan: Plan, catalog: Catalog, clone: Clone) -> list[tuple[PlannedAction, ...]]:
-    """Of each operation in turn the way back. The clone goes it, last operation first, so that
+def _go_back(
+    operations: Sequence[PlannedOperation], fetch: Callable[[], Catalog], clone: Clone
+) -> list[tuple[PlannedAction, ...]]:
+    """The way back of each operation in turn. The clone goes it, last operation first, so that
     what is shown is what its catalog asked for at that moment."""
-    operations = [one.operation for step in plan.steps for one in step.operations]
     found = []
-    for operation in reversed(operations):
-        with clone.connect() as session:
-            after = fetch_catalog(session, tuple(catalog.relations))
-        after = dataclasses.replace(after, version=catalog.version, superuser=catalog.superuser)
-        actions = operation.plan_undo(after)
-        planned = [PlannedAction(one, estimate_size(one, None, after)) for one in actions]
-        shown = measure_actions(actions, clone)
-        found.append(tuple(map(with_shown, planned, shown)))
+    for one in reversed(operations):
+        after = fetch()
+        undo = one.operation.plan_undo(after)
+        planned = [plan_action(each, table_of(one.operation), after) for each in undo]
+        found.append(measure_actions(planned, clone))
     return found[::-1]
 
 
@@ -186,28 +230,41 @@ def _fetch_held(watcher: Connection, pid: int) -> set[tuple[int, LockMode]]:
 def _make_measured(
     modes: set[tuple[int, LockMode]],
     names: Mapping[int, str],
+    after: Mapping[int, str],
     messages: Sequence[str],
-    clone: Clone,
+    server: str,
 ) -> MeasuredLocks:
+    """`names` are those before, `after` those after the action. What the action itself makes is
+    left out: it is empty, and nobody else can wait for it."""
     strongest: dict[str, LockMode] = {}
-    # What the action itself makes nobody else can wait for: it is not among the names.
     for oid, mode in sorted(modes, key=lambda one: _STRENGTH[one[1]]):
         if oid in names:
             strongest[names[oid]] = mode
     ordered = sorted(strongest.items(), key=lambda one: (-_STRENGTH[one[1]], one[0]))
-    by_bare = {name.rpartition(".")[2].strip('"'): name for name in names.values()}
+    # The server writes bare names, and of a table that was renamed the new one.
+    bare = {
+        _bare(name): names[oid] for known in (names, after) for oid, name in known.items()
+        if oid in names
+    }  # fmt: skip
 
-    def said(verb: str) -> tuple[str, ...]:
-        found = [text.split('"')[1] for text in messages if text.startswith(f'{verb} "')]
-        return tuple(dict.fromkeys(by_bare.get(bare, bare) for bare in found))
+    def said(verb: str, quoted: int = 0) -> tuple[str, ...]:
+        """Of messages like `building index "i" on table "t" serially` the quoted names, where the
+        table, the last of them, was there before."""
+        found = [text.split('"')[1::2] for text in messages if text.startswith(f'{verb} "')]
+        told = (each[0] if quoted else bare[each[-1]] for each in found if each[-1] in bare)
+        return tuple(dict.fromkeys(told))
 
     return MeasuredLocks(
         locks=tuple(Lock(mode, name) for name, mode in ordered),
         rewrites=said("rewriting table"),
         scans=said("verifying table"),
-        builds=said("building index"),
-        server=clone.server,
+        builds=said("building index", quoted=1),
+        server=server,
     )
+
+
+def _bare(name: str) -> str:
+    return split_name(name)[-1]
 
 
 def _explain(error: psycopg.Error, clone: Clone) -> str:

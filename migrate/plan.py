@@ -145,33 +145,32 @@ def make_plan(steps: Sequence[Step], catalog: Catalog) -> Plan:
     )
 
 
-def with_measurements(
-    plan: Plan,
-    found: Sequence[MeasuredLocks | str],
-    undo: Sequence[tuple[PlannedAction, ...]] | None = None,
-    lacks: tuple[str, ...] = (),
-) -> Plan:
-    """The plan with what a clone has shown: of each action in turn its locks or why they are not
-    known, of each operation in turn its way back."""
-    shown, ways = iter(found), iter(undo or ())
-    return dataclasses.replace(
-        plan,
-        lacks=lacks,
-        steps=tuple(
-            dataclasses.replace(
-                step,
-                operations=tuple(
-                    dataclasses.replace(
-                        one,
-                        actions=tuple(with_shown(action, next(shown)) for action in one.actions),
-                        undo=next(ways, None),
-                    )
-                    for one in step.operations
-                ),
-            )
-            for step in plan.steps
-        ),
+@dataclass(frozen=True)
+class Shown:
+    """What a clone has shown of one operation: its actions with their locks, and its way back."""
+
+    actions: tuple[PlannedAction, ...]
+    undo: tuple[PlannedAction, ...] | None = None
+
+
+def with_measurements(plan: Plan, shown: Sequence[Shown], lacks: tuple[str, ...] = ()) -> Plan:
+    """The plan with what a clone has shown of each operation in turn."""
+    found = iter(shown)
+
+    def of(planned: PlannedOperation) -> PlannedOperation:
+        seen = next(found)
+        return dataclasses.replace(planned, actions=seen.actions, undo=seen.undo)
+
+    steps = tuple(
+        dataclasses.replace(step, operations=tuple(map(of, step.operations))) for step in plan.steps
     )
+    return dataclasses.replace(plan, steps=steps, lacks=lacks)
+
+
+def plan_action(action: Action, table: TableName | None, catalog: Catalog) -> PlannedAction:
+    """One action with its size; its locks are by table."""
+    note = "not measured" if action.statements else WORK_NOTE
+    return PlannedAction(action, estimate_size(action, table, catalog), note=note)
 
 
 def with_shown(planned: PlannedAction, shown: MeasuredLocks | str) -> PlannedAction:
@@ -211,11 +210,7 @@ def _plan_step(step: Step, catalog: Catalog) -> PlannedStep:
         PlannedOperation(
             operation,
             tuple(
-                PlannedAction(
-                    action,
-                    estimate_size(action, _table_of(operation), catalog),
-                    note=_why_unmeasured(action),
-                )
+                plan_action(action, table_of(operation), catalog)
                 for action in operation.plan_remaining(catalog)
             ),
             operation.loss,
@@ -225,11 +220,7 @@ def _plan_step(step: Step, catalog: Catalog) -> PlannedStep:
     return PlannedStep(step, checksum_step(step), operations)
 
 
-def _why_unmeasured(action: Action) -> str:
-    return "not measured" if action.statements else WORK_NOTE
-
-
-def _table_of(operation: Operation) -> TableName | None:
+def table_of(operation: Operation) -> TableName | None:
     """The table that most operations are about; the protocol does not ask for one."""
     table = getattr(operation, "table", None)
     return table if isinstance(table, TableName) else None
@@ -251,7 +242,7 @@ def _refuse_server(catalog: Catalog) -> Iterator[Refusal]:
 
 
 def _refuse_unowned(operation: Operation, catalog: Catalog) -> Refusal | None:
-    table = _table_of(operation)
+    table = table_of(operation)
     relation = None if table is None else catalog.get(table)
     if relation is None or catalog.superuser or relation.owner in catalog.member_of:
         return None
@@ -268,7 +259,7 @@ def _find_changed(steps: Iterable[PlannedStep], catalog: Catalog) -> tuple[Relat
         for one in step.operations:
             if not one.actions:
                 continue
-            named |= {qualify(table)} if (table := _table_of(one.operation)) else set()
+            named |= {qualify(table)} if (table := table_of(one.operation)) else set()
             for planned in one.actions:
                 named |= {lock.relation for lock in planned.action.locks if lock.mode in _CHANGES}
     return tuple(

@@ -17,6 +17,7 @@ from phasegate.migrate import clone
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.lock_trace import measure_plan
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal, Step
+from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.plan import Plan, PlannedAction, make_plan
 from phasegate.migrate.rendering import sql
 from phasegate.servers.postgres import PostgresServer, find_postgres
@@ -197,6 +198,30 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
     assert "used by a view" in in_use.note
     assert modes(index) == {"public.users": LockMode.SHARE}
     assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
+
+
+def test_what_comes_after_a_step_is_asked_of_the_clone(on_18: Migrating) -> None:
+    audit, *_ = demo_steps(on_18.catalog())
+    log = TableName("public", "audit_logs")
+    premake = Step("premake", "infrastructure", "Keep months ready", (Premake(log, "month", 2),))
+    attach = "ALTER TABLE public.audit_logs_legacy RENAME TO old"
+    check = "ALTER TABLE public.old ADD CHECK (id > 0)"
+    both = Step("both", "infrastructure", "Rename and check", (Send((f"{attach};{check}",)),))
+    plan = measure(on_18, (audit, premake, both))
+    swap = plan.steps[0].actions[-1]
+    assert modes(swap) == {"public.audit_logs": LockMode.ACCESS_EXCLUSIVE}
+    assert swap.measured is not None
+    # Neither read nor indexed under the strong lock, and new tables are not told.
+    assert (swap.measured.scans, swap.measured.builds, swap.measured.rewrites) == ((), (), ())
+    # Nothing is left of it today, for there is nothing partitioned yet.
+    assert make_plan((premake,), on_18.catalog()).actions == ()
+    months = plan.steps[1].actions
+    assert [one.action.what.split()[:3] for one in months] == [["make", "the", "partition"]] * 2
+    assert modes(months[0]) == {"public.audit_logs": LockMode.SHARE_UPDATE_EXCLUSIVE}
+    assert months[0].scans == ()
+    # A scan under a new name is one of the table that was there.
+    [last] = plan.steps[2].actions
+    assert last.scans == ("public.audit_logs_legacy",)
 
 
 def test_a_table_that_is_locked_leaves_the_plan_by_table(

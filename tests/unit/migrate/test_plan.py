@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,10 +16,13 @@ from phasegate.migrate.model import Action, Lock, LockMode, Patience
 from phasegate.migrate.phases import make_steps
 from phasegate.migrate.plan import (
     MeasuredLocks,
+    Plan,
     PlannedAction,
+    Shown,
     make_plan,
     refuse,
     with_measurements,
+    with_shown,
 )
 from phasegate.migrate.plan_size import Size, estimate_size
 from phasegate.migrate.rendering import json, sql, text
@@ -28,6 +32,17 @@ STEPS = uuid_steps()
 PLAN = make_plan(STEPS, make_catalog(make_relation(USERS)))
 SHARED = (Lock(LockMode.SHARE, "public.users"),)
 SHOWN = MeasuredLocks(SHARED, ("public.users",), (), ("users_uuid_key",), "an empty clone")
+
+
+def shown_plan(each: Sequence[MeasuredLocks | str], undo: tuple[PlannedAction, ...] = ()) -> Plan:
+    """The plan with that of each of its actions; `undo` is the way back of each operation."""
+    found = iter(each)
+    operations = [one for step in PLAN.steps for one in step.operations]
+    shown = [
+        Shown(tuple(with_shown(action, next(found)) for action in one.actions), undo)
+        for one in operations
+    ]
+    return with_measurements(PLAN, shown, ("extension x",))
 
 
 def test_a_plan_of_a_plain_table_is_not_refused() -> None:
@@ -113,10 +128,7 @@ def test_most_partitions_are_not_copied() -> None:
 def test_the_text_tells_locks_sizes_time_outs_and_the_way_back() -> None:
     drop = Action("drop it", ("DROP INDEX CONCURRENTLY public.users_uuid_key",))
     undo = (PlannedAction(drop, Size(0), SHOWN),)
-    nothing: tuple[PlannedAction, ...] = ()
-    plan = with_measurements(
-        PLAN, ["no server", SHOWN, SHOWN, SHOWN], [nothing, undo, nothing], ("extension x",)
-    )
+    plan = shown_plan(["no server", SHOWN, SHOWN, SHOWN], undo)
     shown = text.render(plan, {"02-add-indexes": 12.34})
     lines = [line.strip() for line in shown.splitlines()]
     assert "ALTER TABLE public.users ADD COLUMN uuid uuid;" in lines
@@ -173,7 +185,7 @@ def test_the_script_gives_each_action_its_time_outs_and_its_reasons() -> None:
 
 
 def test_the_document_keeps_its_keys() -> None:
-    told = json_module.loads(json.render(with_measurements(PLAN, ["why"] + [SHOWN] * 3)))
+    told = json_module.loads(json.render(shown_plan(["why", SHOWN, SHOWN, SHOWN])))
     assert told["format"] == json.FORMAT == 1
     assert list(told) == [
         "format", "phasegate_version", "database", "server_version_num", "role", "digest",
@@ -201,6 +213,6 @@ def test_the_document_keeps_its_keys() -> None:
 
 def test_measurements_go_to_their_actions_in_order() -> None:
     shown = [dataclasses.replace(SHOWN, server=str(number)) for number in range(4)]
-    plan = with_measurements(PLAN, shown)
+    plan = shown_plan(shown)
     assert [one.measured.server for one in plan.actions if one.measured] == ["0", "1", "2", "3"]
     assert plan.measured_on == "0"
