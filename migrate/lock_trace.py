@@ -247,18 +247,29 @@ def _make_measured(
         if oid in names
     }  # fmt: skip
 
-    def said(verb: str, quoted: int = 0) -> tuple[str, ...]:
-        """Of messages like `building index "i" on table "t" serially` the quoted names, where the
-        table, the last of them, was there before."""
-        found = [text.split('"')[1::2] for text in messages if text.startswith(f'{verb} "')]
-        told = (each[0] if quoted else bare[each[-1]] for each in found if each[-1] in bare)
-        return tuple(dict.fromkeys(told))
+    def told(*forms: str) -> tuple[str, ...]:
+        """The tables of which a message has one of the forms. A name may hold quotes itself, so
+        each is tried, rather than taken apart."""
+        said = [
+            table
+            for text in messages
+            for name, table in bare.items()
+            if any(text.startswith(form.format(name)) for form in forms)
+        ]
+        return tuple(dict.fromkeys(said))
 
+    builds = [text for text in messages if text.startswith("building index ")]
+    of_ours = [text for text in builds if any(f'" on table "{name}" ' in text for name in bare)]
     return MeasuredLocks(
         locks=tuple(Lock(mode, name) for name, mode in ordered),
-        rewrites=said("rewriting table"),
-        scans=said("verifying table"),
-        builds=said("building index", quoted=1),
+        rewrites=told('rewriting table "{}"'),
+        scans=told('verifying table "{}"'),
+        builds=tuple(
+            dict.fromkeys(
+                text.removeprefix('building index "').partition('" on table "')[0]
+                for text in of_ours
+            )
+        ),
         server=server,
     )
 

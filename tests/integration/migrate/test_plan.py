@@ -15,6 +15,7 @@ import pytest
 from phasegate.contract.names import TableName
 from phasegate.migrate import clone
 from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.lock_trace import measure_plan
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal, Step
 from phasegate.migrate.operations.premake import Premake
@@ -168,7 +169,12 @@ def test_functions_and_views_that_name_a_table_are_told(on_18: Migrating) -> Non
 def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
     # What is not touched is not dumped: here somebody holds it, whatever it is called.
     odd = '"Un.re|l(at)*ed ""$1"'
-    on_18.database.execute(f"CREATE TABLE {odd} (id int); CREATE VIEW v AS SELECT id FROM users")
+    asked = TableName("public", 'sel"ect "Ü.1$')
+    on_18.names += (asked,)
+    on_18.database.execute(
+        f"CREATE TABLE {odd} (id int); CREATE VIEW v AS SELECT id FROM users;"
+        f"CREATE TABLE {qualify(asked)} (id int)"
+    )
     steps = (
         *send("ALTER TABLE public.user_roles DROP CONSTRAINT user_roles_user_id_fkey"),
         *send("ALTER TABLE public.users ADD COLUMN u uuid DEFAULT gen_random_uuid()"),
@@ -176,12 +182,13 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
         *send("ALTER TABLE public.users DROP COLUMN nothing"),
         *send("ALTER TABLE public.users ALTER COLUMN id TYPE bigint"),
         *send("CREATE INDEX ON public.users (u)"),
+        *send(f"ALTER TABLE {qualify(asked)} ADD CHECK (id > 0)"),
         *send("CREATE INDEX CONCURRENTLY i ON public.users (name)", transactional=False),
     )
     with psycopg.connect(on_18.database.conninfo()) as other:
         other.execute(f"LOCK TABLE {odd}, permissions IN ACCESS EXCLUSIVE MODE".encode())
         plan = measure(on_18, steps)
-    drop, rewrite, check, broken, in_use, index, beside = plan.actions
+    drop, rewrite, check, broken, in_use, index, named, beside = plan.actions
     # It is on the child, and yet stops whoever reads the parent.
     assert modes(drop) == {
         "public.user_roles": LockMode.ACCESS_EXCLUSIVE,
@@ -197,6 +204,12 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
     # The view that stands on the column is in the clone too.
     assert "used by a view" in in_use.note
     assert modes(index) == {"public.users": LockMode.SHARE}
+    assert index.measured is not None
+    assert index.measured.builds == ("users_u_idx",)
+    assert (modes(named), named.scans) == (
+        {qualify(asked): LockMode.ACCESS_EXCLUSIVE},
+        (qualify(asked),),
+    )
     assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
 
 
