@@ -48,6 +48,8 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     if plan.measured_on:
         yield f"measured: seen on {plan.measured_on}; its time is no prediction, so none is given"
+    elif actions:
+        yield "no clone: what only shows once an earlier step is done is missing here"
     yield from (f"the clone lacks, so that locks on it are not seen: {one}" for one in plan.lacks)
     yield f"free disk needed: {_bytes(plan.free_bytes)}, at most"
     yield (

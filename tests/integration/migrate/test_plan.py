@@ -125,7 +125,8 @@ def test_the_demo_s_plan_passes_the_linter_and_psql_can_run_it(
     make_legacy(database, rows=0)
     script = tmp_path / "plan.sql"
     with open_migrating(database, tmp_path, TABLES) as migrating:
-        plan = make_plan(demo_steps(migrating.catalog()), migrating.catalog())
+        # Measured, for months can be premade only of a table that is partitioned.
+        plan = measure(migrating, demo_steps(migrating.catalog()))
         script.write_text(sql.render(plan))
         linted = run("squawk", "--reporter=gcc", "--pg-version=18", script)
         assert (linted.returncode, linted.stdout) == (0, "")
@@ -215,25 +216,26 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
 
 def test_what_comes_after_a_step_is_asked_of_the_clone(on_18: Migrating) -> None:
     audit, *_ = demo_steps(on_18.catalog())
-    log = TableName("public", "audit_logs")
-    premake = Step("premake", "infrastructure", "Keep months ready", (Premake(log, "month", 2),))
+    premake = next(one for one in audit.operations if isinstance(one, Premake))
     attach = "ALTER TABLE public.audit_logs_legacy RENAME TO old"
     check = "ALTER TABLE public.old ADD CHECK (id > 0)"
     both = Step("both", "infrastructure", "Rename and check", (Send((f"{attach};{check}",)),))
-    plan = measure(on_18, (audit, premake, both))
-    swap = plan.steps[0].actions[-1]
+    plan = measure(on_18, (audit, both))
+    partition, ready, triggers = plan.steps[0].operations
+    swap = partition.actions[-1]
     assert modes(swap) == {"public.audit_logs": LockMode.ACCESS_EXCLUSIVE}
     assert swap.measured is not None
     # Neither read nor indexed under the strong lock, and new tables are not told.
     assert (swap.measured.scans, swap.measured.builds, swap.measured.rewrites) == ((), (), ())
     # Nothing is left of it today, for there is nothing partitioned yet.
-    assert make_plan((premake,), on_18.catalog()).actions == ()
-    months = plan.steps[1].actions
-    assert [one.action.what.split()[:3] for one in months] == [["make", "the", "partition"]] * 2
+    assert premake.plan_remaining(on_18.catalog()) == ()
+    months = ready.actions
+    assert [one.action.what.split()[:3] for one in months] == [["make", "the", "partition"]] * 3
     assert modes(months[0]) == {"public.audit_logs": LockMode.SHARE_UPDATE_EXCLUSIVE}
     assert months[0].scans == ()
+    assert modes(triggers.actions[-1]) == {"public.users": LockMode.SHARE_ROW_EXCLUSIVE}
     # A scan under a new name is one of the table that was there.
-    [last] = plan.steps[2].actions
+    [last] = plan.steps[1].actions
     assert last.scans == ("public.audit_logs_legacy",)
 
 

@@ -148,6 +148,7 @@ def test_the_text_tells_locks_sizes_time_outs_and_the_way_back() -> None:
 
 def test_without_a_rehearsal_no_format_names_seconds() -> None:
     assert "seconds   unknown: no rehearsal" in text.render(PLAN)
+    assert "no clone: what only shows once an earlier step is done is missing" in text.render(PLAN)
     assert " in the rehearsal" not in text.render(PLAN)
     assert all(
         one["rehearsed_seconds"] is None for one in json_module.loads(json.render(PLAN))["steps"]
