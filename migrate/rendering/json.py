@@ -9,7 +9,7 @@ from typing import Any
 import phasegate
 from phasegate.migrate.model import Lock
 from phasegate.migrate.plan import Plan, PlannedAction, PlannedOperation, PlannedStep
-from phasegate.migrate.rendering.facts import CONTRACT, CONTRACT_EVIDENCE
+from phasegate.migrate.plan_words import CONTRACT, CONTRACT_EVIDENCE
 from phasegate.migrate.sessions import LIMITS
 
 FORMAT = 1

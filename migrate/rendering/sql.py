@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from phasegate.contract.migration import SCHEMA
 from phasegate.migrate.model import Action
 from phasegate.migrate.plan import Plan, PlannedAction, describe_refusal
-from phasegate.migrate.rendering.facts import describe_seconds, describe_source
+from phasegate.migrate.plan_words import describe_seconds, describe_source
 from phasegate.migrate.sessions import LIMITS
 
 _SETTINGS = (

@@ -15,7 +15,7 @@ from phasegate.migrate.plan import (
     describe_refusal,
 )
 from phasegate.migrate.plan_size import Size
-from phasegate.migrate.rendering.facts import (
+from phasegate.migrate.plan_words import (
     CONTRACT,
     CONTRACT_EVIDENCE,
     describe_patience,

@@ -252,6 +252,14 @@ def test_a_table_that_is_locked_leaves_the_plan_by_table(
     assert planned.measured is None
     assert planned.note == "pg_dump: a table is locked by somebody; plan again later"
     assert str(conninfo["password"]) not in planned.note
+    on_18.database.execute("DROP ROLE IF EXISTS stranger; CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    try:
+        stranger = {**conninfo, "user": "stranger", "password": "x"}
+        [planned] = measure_plan(plan, catalog, on_18.connection, stranger).actions
+    finally:
+        on_18.database.execute("DROP ROLE stranger")
+    assert planned.measured is None
+    assert "permission denied for table" in planned.note
     assert planned.locks == (Lock(LockMode.ACCESS_EXCLUSIVE, "public.users"),)
 
 

@@ -25,7 +25,7 @@ from phasegate.migrate.plan import (
     with_shown,
 )
 from phasegate.migrate.plan_size import Size, estimate_size
-from phasegate.migrate.rendering import json, sql, text
+from phasegate.migrate.rendering import format_names, json, render, sql, text
 from tests.fixtures.planned import USERS, make_catalog, make_relation, users_settings, uuid_steps
 
 STEPS = uuid_steps()
@@ -217,3 +217,8 @@ def test_measurements_go_to_their_actions_in_order() -> None:
     plan = shown_plan(shown)
     assert [one.measured.server for one in plan.actions if one.measured] == ["0", "1", "2", "3"]
     assert plan.measured_on == "0"
+
+
+def test_a_format_is_found_by_its_file() -> None:
+    assert format_names() == ["json", "sql", "text"]
+    assert render("sql", PLAN) == sql.render(PLAN)
