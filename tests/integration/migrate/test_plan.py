@@ -52,6 +52,16 @@ def modes(planned: PlannedAction) -> dict[str, LockMode]:
     return {lock.relation: lock.mode for lock in planned.measured.locks}
 
 
+def understates(planned: PlannedAction) -> bool:
+    """Whether a lock that stops writers is measured and not told, or told as a weaker one."""
+    strength = list(LockMode)
+    told = {lock.relation: strength.index(lock.mode) for lock in planned.action.locks}
+    return any(
+        strength.index(lock.mode) > told.get(lock.relation, strength.index(LockMode.ROW_EXCLUSIVE))
+        for lock in (planned.measured.locks if planned.measured else ())
+    )
+
+
 @dataclass(frozen=True)
 class Send:
     """Statements as they are, for what no operation of ours would send."""
@@ -127,6 +137,8 @@ def test_the_demo_s_plan_passes_the_linter_and_psql_can_run_it(
     with open_migrating(database, tmp_path, TABLES) as migrating:
         # Measured, for months can be premade only of a table that is partitioned.
         plan = measure(migrating, demo_steps(migrating.catalog()))
+        assert [one.note for one in plan.actions if one.action.statements and one.note] == []
+        assert [one.action.what for one in plan.actions if understates(one)] == []
         script.write_text(sql.render(plan))
         linted = run("squawk", "--reporter=gcc", "--pg-version=18", script)
         assert (linted.returncode, linted.stdout) == (0, "")
