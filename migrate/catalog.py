@@ -101,7 +101,8 @@ class Trigger:
 @dataclass(frozen=True)
 class Dependent:
     """Something that names the table: `kind` is view, materialized view, rule, policy, publication,
-    function (that names it in its body), statistics, generated column, foreign table's child …"""
+    function (that names it in its body), statistics, generated column, foreign table's child, user
+    of the primary key (which goes with the key) …"""
 
     kind: str
     name: str

@@ -11,8 +11,9 @@ from typing import Any
 from phasegate.contract.migration import Entry, Event
 from phasegate.migrate.model import Operation, Step
 
-# Of a definition, what the catalog or the time of the day decides and not the configuration.
-_NOT_DEFINING = frozenset({"now", "clock"})
+# Of a definition, what the catalog, what was measured or the time of the day decides, and not the
+# configuration.
+_NOT_DEFINING = frozenset({"now", "clock", "unread"})
 
 
 def checksum_step(step: Step) -> str:

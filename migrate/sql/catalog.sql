@@ -229,6 +229,19 @@ SELECT json_build_object(
             WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
                 AND d.refobjid = c.oid AND r.ev_class <> c.oid
             UNION ALL
+            -- GROUP BY the key alone shows other columns by leave of the key.
+            SELECT
+                'user of the primary key',
+                COALESCE(quote_ident(vn.nspname) || '.' || quote_ident(v.relname), d.objid::regprocedure::text),
+                COALESCE(pg_get_viewdef(v.oid), '')
+            FROM pg_constraint AS k
+            JOIN pg_depend AS d ON d.refclassid = 'pg_constraint'::regclass AND d.refobjid = k.oid
+                AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+            LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+            LEFT JOIN pg_class AS v ON v.oid = r.ev_class
+            LEFT JOIN pg_namespace AS vn ON vn.oid = v.relnamespace
+            WHERE k.conrelid = c.oid AND k.contype = 'p'
+            UNION ALL
             SELECT 'policy', p.polname::text, pg_get_expr(p.polqual, p.polrelid)
             FROM pg_policy AS p
             WHERE p.polrelid = c.oid
