@@ -51,6 +51,7 @@ Exit codes:
 """
 WATCH_SECONDS = 2.0
 PLACES = {
+    "plan": "phasegate.migrate.plan_command:plan",
     "rollback": "phasegate.migrate.rollback_command:rollback",
 }
 """What is imported only when called."""

@@ -6,23 +6,22 @@ check that cannot be made takes no other with it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
+from redis.exceptions import ResponseError
 
-from phasegate.contract.connection import cache_address
-from phasegate.contract.errors import CollectError, SourceError
+from phasegate.contract.errors import SourceError
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_connection import Cache
 from phasegate.contract.settings_migrate import Demands
-from phasegate.exporter.cache_client import close_cache, open_cache, told_apart
 from phasegate.migrate.backup import find_backup
+from phasegate.migrate.cache_keys import open_cache
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection
 from phasegate.migrate.findings import (
@@ -41,7 +40,6 @@ from phasegate.migrate.findings import (
 )
 from phasegate.migrate.identifiers import literal, quote
 
-CACHE_SECONDS = 5.0
 _PORT_LINE = 3  # of postmaster.pid
 _SQL = load_sql("preflight")
 
@@ -78,8 +76,8 @@ def fetch_cache_findings(cache: Cache | None) -> list[Finding]:
     if cache is None:
         return [Finding(name, 1.0, "no cache is configured", "nothing") for name in names]
     try:
-        info, config = asyncio.run(_ask_cache(cache))
-    except (CollectError, SourceError) as error:
+        info, config = _ask_cache(cache)
+    except SourceError as error:
         return [_unknown(name, error) for name in names]
     limit = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
     append_only = str(info.get("aof_enabled", "0")) == "1"
@@ -89,18 +87,18 @@ def fetch_cache_findings(cache: Cache | None) -> list[Finding]:
     ]
 
 
-async def _ask_cache(cache: Cache) -> tuple[dict[str, Any], dict[str, str]]:
-    client = open_cache(cache_address(cache), CACHE_SECONDS)
-    try:
-        async with told_apart("cache"):
-            info = await client.info("everything")
-            try:
-                config = await cast(Awaitable[dict[str, str]], client.config_get("save"))
-            except Exception:  # CONFIG is often renamed or forbidden
-                config = {}
-        return info, config
-    finally:
-        await close_cache(client)
+def _ask_cache(cache: Cache) -> tuple[dict[str, Any], dict[str, str]]:
+    with open_cache(cache) as client:
+        info = client.info("everything")
+        try:
+            config = cast(dict[str, str], client.config_get("save"))
+        except ResponseError:  # CONFIG is often renamed or forbidden
+            config = {}
+    return info, {_text(name): _text(value) for name, value in config.items()}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _tried(name: str, check: Callable[[], Finding]) -> Finding:

@@ -42,6 +42,7 @@ from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation, Patience, Say, Step
+from phasegate.migrate.plan import make_plan, refuse
 
 ROUNDING_SECONDS = 1e-3
 MakeSteps = Callable[[Settings, Catalog], tuple[Step, ...]]
@@ -75,7 +76,9 @@ class Run:
         Raises GateClosed, StepFailed, Interrupted, and what else its parts raise; each stands in
         the journal.
         """
-        steps = self.make_steps(self.settings, self.catalog())
+        catalog = self.catalog()
+        steps = self.make_steps(self.settings, catalog)
+        refuse(make_plan(steps, catalog))
         self._refuse_drift(steps)
         last = PHASES.index(only or until or PHASES[-1])
         self.journal.write(Event.RUN_STARTED, facts={"phases": list(PHASES[: last + 1])})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phasegate.contract.settings_load import load_settings
-from phasegate.demo.config import render_config
+from phasegate.demo.config import Places, render_config
 from phasegate.demo.screen import Screen, TerminalScreen
 from phasegate.demo.sql_steps import read_steps
 from phasegate.demo.traffic import BUSY_USERS, MIX, plan_requests
@@ -34,7 +34,8 @@ def test_what_refuses_a_transaction_is_sent_alone() -> None:
 def test_configuration_is_valid_and_holds_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "phasegate.yaml"
     file.write_text(
-        render_config("http://127.0.0.1:61234", "http://127.0.0.1:61235", "demo:perm:"), "utf-8"
+        render_config(Places("http://127.0.0.1:61234", "http://127.0.0.1:61235", "demo:perm:")),
+        "utf-8",
     )
     environ = {
         "DATABASE_URL": "postgresql://exporter:canary@127.0.0.1:61000/mono",
