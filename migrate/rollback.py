@@ -6,20 +6,30 @@ later phases added. Immediate restores the proved backup beside the database (`r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from phasegate.contract.connection import database_conninfo
 from phasegate.contract.errors import PlanRefused
 from phasegate.contract.migration import PHASES, Event
+from phasegate.contract.settings import Settings
+from phasegate.migrate.backup import count_lost, find_backup
 from phasegate.migrate.cache_keys import clear_keys, open_cache
 from phasegate.migrate.catalog import Catalog
-from phasegate.migrate.context import Context
+from phasegate.migrate.context import Context, NothingStops
 from phasegate.migrate.execute import apply_operation
-from phasegate.migrate.model import Action, Operation, Step
+from phasegate.migrate.gate import Terms
+from phasegate.migrate.model import Action, Operation, Patience, Step
+from phasegate.migrate.opening import connector, fetch_identity, open_run
 from phasegate.migrate.operations.hook import RunHook
+from phasegate.migrate.programs import find_programs
+from phasegate.migrate.restore import find_restore_refusals, restore_beside
 from phasegate.migrate.runner import Run
 
+Ask = Callable[[list[str], int | None], bool]
+"""Given what goes and how many writes are lost (None: not known): whether to go on."""
 RELAXED = "06-add-constraints"
 """The step that a gradual roll-back takes back: what refuses the previous application's writes."""
 KEPT_BY_GRADUAL = "infrastructure"
@@ -66,6 +76,58 @@ def describe(undoing: Sequence[Undoing]) -> list[str]:
         if one.operation.loss:
             lines.append(f"  lost: {one.operation.loss}")
     return lines or ["nothing of it is there"]
+
+
+def go_back(settings: Settings, to: str, ask: Ask, by: str) -> None:
+    """Gradual, or as far as phase `to`. Raises as `Run.go`, and what `ask` raises."""
+    with open_run(settings, Terms(), by=by) as run:
+        catalog = run.catalog()
+        steps = run.make_steps(settings, catalog)
+        undoing = plan_removal(steps, catalog, to) if to else plan_gradual(steps, catalog)
+        # What a dropped column held cannot be counted as writes.
+        lost = None if any(one.operation.loss for one in undoing) else 0
+        if ask(describe(undoing), lost):
+            apply_rollback(run, undoing, to)
+
+
+def restore(settings: Settings, ask: Ask, by: str) -> None:
+    """The proved backup beside the database, then in its place; the old one is kept.
+
+    Raises PlanRefused where there is none, or what would stay with the old database; and as
+    `restore_beside`.
+    """
+    folder = settings.migrate.backup.directory
+    with connector(settings)(Patience.BATCH) as connection:
+        backup = find_backup(folder, fetch_identity(connection))
+        if backup is None:
+            raise PlanRefused((f"{folder} holds no backup of this database that was proved",))
+        refusals = find_restore_refusals(connection, backup, find_programs())
+        if refusals:
+            raise PlanRefused(refusals)
+        lost = count_lost(connection, backup, NothingStops())
+    told = "an unknown number of writes" if lost is None else f"{lost:,} writes"
+    age = time.time() - backup.at
+    lines = [
+        f"restore {folder / backup.file}, {age / 60:.0f} minutes old, beside the database",
+        f"lost: {told} since its snapshot, which stay in the database that is kept",
+    ]
+    if not ask(lines, lost):
+        return
+    maintenance = settings.migrate.mode == "maintenance"
+    with open_run(settings, Terms(), by=by) as run:
+        run.journal.write(Event.ROLLBACK_STARTED, facts={"strategy": "immediate", "lost": lost})
+        if maintenance:
+            run_hook_of(run, "maintenance_on")
+        run_hook_of(run, "drain")
+        say = run.say
+    done = restore_beside(
+        database_conninfo(settings.database), backup, folder, say=say, lost=lost, by=by
+    )
+    say(f"restored in {done.seconds:.0f} s; the database of before is {done.kept}")
+    with open_run(settings, Terms(), by=by) as run:
+        deploy_before(run)
+        if maintenance:
+            run_hook_of(run, "maintenance_off")
 
 
 def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:

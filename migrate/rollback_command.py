@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -59,32 +60,41 @@ def rollback(
             f"--accept-loss: found {accept_loss!r}, expected a number or unknown"
         )
     settings = read_settings(config)
-    from phasegate.migrate.gate import Terms  # noqa: PLC0415
-    from phasegate.migrate.opening import open_run  # noqa: PLC0415
-    from phasegate.migrate.rollback import (  # noqa: PLC0415
-        apply_rollback,
-        describe,
-        plan_gradual,
-        plan_removal,
-    )
+    from phasegate.migrate.rollback import go_back, restore  # noqa: PLC0415
 
+    ask = Consent(dry_run=dry_run, accepted=accept_loss, yes=yes)
     if strategy == "immediate":
-        raise PlanRefused(("the immediate roll-back is not there yet",))
-    with open_run(settings, Terms(), by=by) as run:
-        catalog = run.catalog()
-        steps = run.make_steps(settings, catalog)
-        if to is not None:
-            undoing = plan_removal(steps, catalog, to)
-        else:
-            undoing = plan_gradual(steps, catalog)
-        for line in describe(undoing):
+        restore(settings, ask, by)
+    else:
+        go_back(settings, to or "", ask, by)
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What may be lost, and whether anything may be done at all."""
+
+    dry_run: bool
+    accepted: str | None
+    yes: bool
+
+    def __call__(self, lines: list[str], lost: int | None) -> bool:
+        """Say what goes; whether it may. `lost` is a number of writes, None for not known.
+
+        Raises PlanRefused where the loss is not accepted.
+        """
+        for line in lines:
             click.echo(line)
-        if dry_run:
-            return
-        lossy = [one.operation.loss for one in undoing if one.operation.loss]
-        if lossy and accept_loss is None:
-            told = "; ".join(dict.fromkeys(lossy))
-            raise PlanRefused((f"it loses {told}: --accept-loss unknown says that it may",))
-        if not yes and os.isatty(0):
+        if self.dry_run:
+            return False
+        known = "unknown" if lost is None else str(lost)
+        enough = (
+            lost == 0
+            or self.accepted == "unknown"
+            or (lost is not None and self.accepted is not None and int(self.accepted) >= lost)
+        )
+        if not enough:
+            given = f", found {self.accepted}" if self.accepted else ""
+            raise PlanRefused((f"the loss is not accepted: --accept-loss {known}{given}",))
+        if not self.yes and os.isatty(0):
             click.confirm("go back?", abort=True, err=True)
-        apply_rollback(run, undoing, to or "")
+        return True
