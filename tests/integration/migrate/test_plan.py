@@ -18,8 +18,7 @@ from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.lock_trace import measure_plan
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal, Step
-from phasegate.migrate.operations.premake import Premake
-from phasegate.migrate.plan import Plan, PlannedAction, make_plan
+from phasegate.migrate.plan import Plan, PlannedAction, PlannedStep, make_plan
 from phasegate.migrate.rendering import sql
 from phasegate.servers.postgres import PostgresServer, find_postgres
 from tests.fixtures.database import Database
@@ -60,6 +59,23 @@ def understates(planned: PlannedAction) -> bool:
         strength.index(lock.mode) > told.get(lock.relation, strength.index(LockMode.ROW_EXCLUSIVE))
         for lock in (planned.measured.locks if planned.measured else ())
     )
+
+
+def check_audit(step: PlannedStep) -> None:
+    """What a clone alone can know of the audit log's move."""
+    partition, ready, triggers = step.operations
+    swap = partition.actions[-1]
+    assert modes(swap) == {"public.audit_logs": LockMode.ACCESS_EXCLUSIVE}
+    assert swap.measured is not None
+    # Neither read nor indexed under the strong lock, and new tables are not told.
+    assert (swap.measured.scans, swap.measured.builds, swap.measured.rewrites) == ((), (), ())
+    # Before the table is partitioned nothing is left of it.
+    assert [one.action.what.split()[:3] for one in ready.actions] == [
+        ["make", "the", "partition"]
+    ] * 3
+    assert modes(ready.actions[0]) == {"public.audit_logs": LockMode.SHARE_UPDATE_EXCLUSIVE}
+    assert ready.actions[0].scans == ()
+    assert modes(triggers.actions[-1]) == {"public.users": LockMode.SHARE_ROW_EXCLUSIVE}
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,7 @@ def test_the_demo_s_plan_passes_the_linter_and_psql_can_run_it(
         plan = measure(migrating, demo_steps(migrating.catalog()))
         assert [one.note for one in plan.actions if one.action.statements and one.note] == []
         assert [one.action.what for one in plan.actions if understates(one)] == []
+        check_audit(next(one for one in plan.steps if one.step.name == "03-add-audit-tables"))
         script.write_text(sql.render(plan))
         linted = run("squawk", "--reporter=gcc", "--pg-version=18", script)
         assert (linted.returncode, linted.stdout) == (0, "")
@@ -196,12 +213,15 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
         *send("ALTER TABLE public.users ALTER COLUMN id TYPE bigint"),
         *send("CREATE INDEX ON public.users (u)"),
         *send(f"ALTER TABLE {qualify(asked)} ADD CHECK (id > 0)"),
+        *send(
+            "ALTER TABLE public.audit_logs RENAME TO old; ALTER TABLE public.old ADD CHECK (id > 0)"
+        ),
         *send("CREATE INDEX CONCURRENTLY i ON public.users (name)", transactional=False),
     )
     with psycopg.connect(on_18.database.conninfo()) as other:
         other.execute(f"LOCK TABLE {odd}, permissions IN ACCESS EXCLUSIVE MODE".encode())
         plan = measure(on_18, steps)
-    drop, rewrite, check, broken, in_use, index, named, beside = plan.actions
+    drop, rewrite, check, broken, in_use, index, named, moved, beside = plan.actions
     # It is on the child, and yet stops whoever reads the parent.
     assert modes(drop) == {
         "public.user_roles": LockMode.ACCESS_EXCLUSIVE,
@@ -223,32 +243,9 @@ def test_a_foreign_key_a_rewrite_and_a_scan_are_seen(on_18: Migrating) -> None:
         {qualify(asked): LockMode.ACCESS_EXCLUSIVE},
         (qualify(asked),),
     )
-    assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
-
-
-def test_what_comes_after_a_step_is_asked_of_the_clone(on_18: Migrating) -> None:
-    audit, *_ = demo_steps(on_18.catalog())
-    premake = next(one for one in audit.operations if isinstance(one, Premake))
-    attach = "ALTER TABLE public.audit_logs_legacy RENAME TO old"
-    check = "ALTER TABLE public.old ADD CHECK (id > 0)"
-    both = Step("both", "infrastructure", "Rename and check", (Send((f"{attach};{check}",)),))
-    plan = measure(on_18, (audit, both))
-    partition, ready, triggers = plan.steps[0].operations
-    swap = partition.actions[-1]
-    assert modes(swap) == {"public.audit_logs": LockMode.ACCESS_EXCLUSIVE}
-    assert swap.measured is not None
-    # Neither read nor indexed under the strong lock, and new tables are not told.
-    assert (swap.measured.scans, swap.measured.builds, swap.measured.rewrites) == ((), (), ())
-    # Nothing is left of it today, for there is nothing partitioned yet.
-    assert premake.plan_remaining(on_18.catalog()) == ()
-    months = ready.actions
-    assert [one.action.what.split()[:3] for one in months] == [["make", "the", "partition"]] * 3
-    assert modes(months[0]) == {"public.audit_logs": LockMode.SHARE_UPDATE_EXCLUSIVE}
-    assert months[0].scans == ()
-    assert modes(triggers.actions[-1]) == {"public.users": LockMode.SHARE_ROW_EXCLUSIVE}
     # A scan under a new name is one of the table that was there.
-    [last] = plan.steps[1].actions
-    assert last.scans == ("public.audit_logs_legacy",)
+    assert moved.scans == ("public.audit_logs",)
+    assert modes(beside) == {"public.users": LockMode.SHARE_UPDATE_EXCLUSIVE}
 
 
 def test_a_table_that_is_locked_leaves_the_plan_by_table(
