@@ -222,7 +222,8 @@ def _plan_step(step: Step, catalog: Catalog) -> PlannedStep:
 
 def table_of(operation: Operation) -> TableName | None:
     """The table that most operations are about; the protocol does not ask for one."""
-    table = getattr(operation, "table", None)
+    reference = getattr(operation, "reference", None)
+    table = getattr(operation, "table", None) or getattr(reference, "child", None)
     return table if isinstance(table, TableName) else None
 
 
