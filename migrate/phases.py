@@ -16,6 +16,7 @@ from phasegate.migrate.operations.await_criteria import AwaitCriteria
 from phasegate.migrate.operations.backfill import Backfill
 from phasegate.migrate.operations.backup import MakeBackup, ProveBackup
 from phasegate.migrate.operations.drain import Drain
+from phasegate.migrate.operations.framework import FrameworkMigrate
 from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.operations.not_null import NotNull
 from phasegate.migrate.operations.partition_audit import PartitionAudit
@@ -74,7 +75,9 @@ def _schema(settings: Settings) -> Iterator[Step]:
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
-    yield _hook(settings, phase, "framework-migrate", "run the framework's own migrations")
+    if settings.migrate.hooks.framework_migrate is not None:
+        title = "run the framework's own migrations"
+        yield Step("framework-migrate", phase, title, (FrameworkMigrate(),))
 
 
 def _application(settings: Settings) -> Iterator[Step]:

@@ -38,7 +38,7 @@ from phasegate.migrate.findings import (
     evaluate_transactions,
     evaluate_version,
 )
-from phasegate.migrate.identifiers import literal, quote
+from phasegate.migrate.frameworks import find_unfinished
 
 _PORT_LINE = 3  # of postmaster.pid
 _SQL = load_sql("preflight")
@@ -59,7 +59,7 @@ def fetch_findings(
         "cpu": lambda: _cpu(settings.migrate.preflight, local=local),
         "disk": lambda: _disk(connection, parameters, settings.migrate.preflight.free_disk),
         "duration": lambda: evaluate_duration(settings.migrate.mode, None),
-        "framework": lambda: evaluate_framework(_find_unfinished(connection)),
+        "framework": lambda: evaluate_framework(find_unfinished(connection)),
         "privileges": lambda: evaluate_privileges(*_row(connection, "privileges", parameters)),
         "replication": lambda: evaluate_replication(*_row(connection, "replication")),
         "transactions": lambda: evaluate_transactions(*_row(connection, "transactions")),
@@ -153,16 +153,3 @@ def _is_local(connection: Connection) -> bool:
 def _backup_age(settings: Settings, identity: str) -> Finding:
     backup = find_backup(settings.migrate.backup.directory, identity)
     return evaluate_backup_age(None if backup is None else max(0.0, time.time() - backup.at))
-
-
-def _find_unfinished(connection: Connection) -> tuple[str, ...]:
-    """Prisma's migrations that began and neither ended nor were rolled back."""
-    found = []
-    for (schema,) in connection.execute(_SQL["unfinished"].encode()).fetchall():
-        query = (
-            f"SELECT {literal(schema)} || ': ' || migration_name "  # noqa: S608
-            f"FROM {quote(schema)}._prisma_migrations "
-            "WHERE finished_at IS NULL AND rolled_back_at IS NULL ORDER BY started_at"
-        )
-        found += [name for (name,) in connection.execute(query.encode()).fetchall()]
-    return tuple(found)

@@ -58,10 +58,3 @@ SELECT
     ),
     has_database_privilege(current_database(), 'CREATE')
         OR EXISTS (SELECT FROM pg_namespace WHERE nspname = 'phasegate');
-
--- name: unfinished
--- Prisma's table in any schema.
-SELECT n.nspname::text
-FROM pg_class AS c
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relname = '_prisma_migrations' AND c.relkind IN ('r', 'p');

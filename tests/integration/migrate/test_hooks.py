@@ -57,7 +57,9 @@ def test_a_program_on_the_path_gets_its_arguments_as_they_are(
     monkeypatch.setenv("PATH", f"{kubectl.parent}:{os.environ['PATH']}")
     command = ("kubectl", "set", "image", "deployment/web", "web=mono web:$(maintenance)")
     run(migrating, Hook(command=command, environment={"FAILS": Secret("0")}))
-    assert (tmp_path / "argv").read_text().splitlines() == list(command[1:])
+    restart = ("kubectl", "rollout", "restart", "deployment/web")
+    run(migrating, Hook(command=restart, environment={"FAILS": Secret("0")}))
+    assert (tmp_path / "argv").read_text().splitlines() == [*command[1:], *restart[1:]]
     with pytest.raises(StepFailed, match="the hook deploy_api ended with exit code 3"):
         run(migrating, Hook(command=command, environment={"FAILS": Secret("3")}, retries=1))
     assert (journalled(migrating)["code"], journalled(migrating)["tries"]) == (3, 2)
