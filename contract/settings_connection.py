@@ -13,7 +13,7 @@ from phasegate.contract.secrets import Secret
 from phasegate.contract.sections import MapOf, Section, setting
 from phasegate.contract.settings_kinds import CACHE_URL, COMMAND, DATABASE_URL, NAME
 from phasegate.contract.settings_rules import of_replica
-from phasegate.contract.shapes import FilePath, Text
+from phasegate.contract.shapes import Duration, FilePath, Number, Text
 
 
 @keyed
@@ -106,6 +106,24 @@ class Database(Connection):
 
 
 @keyed
+class Warm:
+    """What the permission cache is filled with."""
+
+    ids: str = setting(
+        Text("one SELECT of one column"),
+        "Every user whose permissions are put there; tables are named with their schema.",
+        example='"SELECT uuid FROM public.users"',
+    )
+    sql: str = setting(
+        Text("one SELECT of two columns, texts, with $1"),
+        "Keys and values of the users in the array `$1`, as the application writes them.",
+        example="\"SELECT 'perm:' || uuid, … WHERE uuid = ANY($1) …\"",
+    )
+    ttl: float = setting(Duration(1, 86_400), "How long a value lives.", 300.0)
+    rate: int = setting(Number("keys per second", 1, 1_000_000, whole=True), "At most.", 5_000)
+
+
+@keyed
 class Cache(Access):
     """The Redis or Valkey that holds the permission cache."""
 
@@ -121,4 +139,9 @@ class Cache(Access):
         Text("a pattern of keys"),
         "The keys of the permission cache, as SCAN matches them.",
         "perm:*",
+    )
+    warm: Warm | None = setting(
+        Section(Warm, "ids, sql and more"),
+        "Queries that fill the cache before the application asks; absent: it fills by itself.",
+        None,
     )

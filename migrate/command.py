@@ -53,6 +53,7 @@ WATCH_SECONDS = 2.0
 PLACES = {
     "plan": "phasegate.migrate.plan_command:plan",
     "rollback": "phasegate.migrate.rollback_command:rollback",
+    "warm-cache": "phasegate.migrate.warm_cache_command:warm_cache",
 }
 """What is imported only when called."""
 

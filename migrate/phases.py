@@ -25,6 +25,7 @@ from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
+from phasegate.migrate.operations.warm_cache import WarmCache
 
 
 def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
@@ -75,6 +76,8 @@ def _schema(settings: Settings) -> Iterator[Step]:
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
+    if settings.cache is not None and settings.cache.warm is not None:
+        yield Step("warm-permission-cache", phase, "fill the permission cache", (WarmCache(),))
     if settings.migrate.hooks.framework_migrate is not None:
         title = "run the framework's own migrations"
         yield Step("framework-migrate", phase, title, (FrameworkMigrate(),))
