@@ -117,11 +117,11 @@ def apply_references(migrating: Migrating, table: TableName, column: str = "uuid
 
 
 def test_no_statement_of_either_application_fails_at_any_moment(
-    any_database: Database, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
-    any_database.execute(TABLES)
-    traffic = Traffic(any_database)
-    with open_migrating(any_database, tmp_path, ("public.users",)) as migrating, traffic.running():
+    database.execute(TABLES)
+    traffic = Traffic(database)
+    with open_migrating(database, tmp_path, ("public.users",)) as migrating, traffic.running():
         fill_parent(migrating, USERS)
         for reference in find_references(migrating.catalog(), USERS, "uuid"):
             migrating.apply(ReferenceColumn(reference))
@@ -136,10 +136,10 @@ def test_no_statement_of_either_application_fails_at_any_moment(
     assert traffic.sent > 100
 
 
-def test_hostile_names_go_all_the_way_and_back(any_database: Database, tmp_path: Path) -> None:
+def test_hostile_names_go_all_the_way_and_back(database: Database, tmp_path: Path) -> None:
     parent, child = TableName('s"1.ä', 'Ü "p" {x}' + "x" * 45), TableName("public", "select %s $1")
     key, column = 'Id "{0}"', "Ünder — " + "y" * 40
-    any_database.execute(
+    database.execute(
         f"CREATE SCHEMA {quote(parent.schema)};"
         f"CREATE TABLE {qualify(parent)} ({quote(key)} bigint PRIMARY KEY);"
         f"CREATE TABLE {qualify(child)} ({quote(column)} integer NOT NULL REFERENCES"
@@ -147,7 +147,7 @@ def test_hostile_names_go_all_the_way_and_back(any_database: Database, tmp_path:
         f"INSERT INTO {qualify(parent)} VALUES (1), (2);"
         f"INSERT INTO {qualify(child)} VALUES (1), (2)"
     )
-    with open_migrating(any_database, tmp_path, ()) as migrating:
+    with open_migrating(database, tmp_path, ()) as migrating:
         migrating.names = (parent,)
         fill_parent(migrating, parent, "U u")
         assert apply_references(migrating, parent, "U u") == 1
@@ -157,7 +157,7 @@ def test_hostile_names_go_all_the_way_and_back(any_database: Database, tmp_path:
         assert migrating.apply(swap) == 0
         migrating.undo(swap)
         [reference] = find_references(migrating.catalog(), parent, "U u")
-        any_database.execute(f"INSERT INTO {qualify(child)} ({quote(column)}) VALUES (2)")
+        database.execute(f"INSERT INTO {qualify(child)} ({quote(column)}) VALUES (2)")
         assert find_unequal(migrating.connection, reference, migrating.catalog()) == []
         for operation in reversed(make_operations(reference, migrating.catalog())):
             migrating.undo(operation)
@@ -203,9 +203,9 @@ def send(migrating: Migrating, action: Action, *, force_rollback: bool = False) 
             migrating.connection.execute(statement.encode())
 
 
-def test_killed_between_any_two_actions_it_goes_on(any_database: Database, tmp_path: Path) -> None:
-    any_database.execute(TABLES)
-    with open_migrating(any_database, tmp_path, ("public.users",)) as migrating:
+def test_killed_between_any_two_actions_it_goes_on(database: Database, tmp_path: Path) -> None:
+    database.execute(TABLES)
+    with open_migrating(database, tmp_path, ("public.users",)) as migrating:
         fill_parent(migrating, USERS)
         for reference in find_references(migrating.catalog(), USERS, "uuid"):
             for operation in make_operations(reference, migrating.catalog()):
