@@ -46,7 +46,6 @@ _SETTINGS = {
     "default_table_access_method": "heap",
     "default_tablespace": "",
     # Reads of the catalog are short, and look expensive to the planner.
-    # Compiling the long query of the catalog takes a second, running it milliseconds.
     "jit": "off",
 }
 # Whoever is no superuser may not set these, and has their defaults.

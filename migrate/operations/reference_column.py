@@ -110,8 +110,7 @@ class ReferenceColumn:
         what = f"add {self.object} and the triggers that keep it in step"
         if column is not None:
             what = f"give {self.object} what it lacks: the triggers that keep it in step"
-        statements.insert(0, self._lock())
-        return (Action(what, tuple(statements), locks=self._locks()),)
+        return (self._send(what, statements),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """As `model.Operation.plan_undo`: the integers are all there, and the UUIDs of the parent;
@@ -134,19 +133,19 @@ class ReferenceColumn:
         if not statements:
             return ()
         what = f"drop {self.object}" if added else f"let {self.object} alone"
-        statements.insert(0, self._lock())
-        what += ", and the triggers that keep it in step"
-        return (Action(what, tuple(statements), locks=self._locks()),)
+        return (self._send(f"{what}, and the triggers that keep it in step", statements),)
 
-    def _lock(self) -> str:
-        """Both tables at once, parent first as the swap of its key does."""
-        names = dict.fromkeys((self.reference.parent, self.reference.child))
-        tables = ", ".join(map(qualify, names))
-        return f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"
-
-    def _locks(self) -> tuple[Lock, ...]:
-        names = dict.fromkeys((self.reference.parent, self.reference.child))
-        return tuple(Lock(LockMode.ACCESS_EXCLUSIVE, qualify(name)) for name in names)
+    def _send(self, what: str, statements: list[str]) -> Action:
+        """Both tables are locked first, the parent before the child as the swap of its key does.
+        The parent can be read meanwhile, but where a trigger of it is dropped."""
+        one = self.reference
+        gone = any(statement.startswith("DROP TRIGGER") for statement in statements)
+        mode = LockMode.ACCESS_EXCLUSIVE if gone else LockMode.SHARE_ROW_EXCLUSIVE
+        modes = {one.parent: mode}
+        modes[one.child] = LockMode.ACCESS_EXCLUSIVE
+        locks = tuple(Lock(mode, qualify(name)) for name, mode in modes.items())
+        taken = [f"LOCK TABLE {lock.relation} IN {lock.mode} MODE" for lock in locks]
+        return Action(what, (*taken, *statements), locks=locks)
 
     def _make_grants(self, child: Relation) -> list[str]:
         """Who was given the integer alone is given this column too."""
