@@ -136,6 +136,7 @@ def test_no_statement_of_either_application_fails_at_any_moment(
     assert traffic.sent > 100
 
 
+@pytest.mark.long
 def test_hostile_names_go_all_the_way_and_back(database: Database, tmp_path: Path) -> None:
     parent, child = TableName('s"1.ä', 'Ü "p" {x}' + "x" * 45), TableName("public", "select %s $1")
     key, column = 'Id "{0}"', "Ünder — " + "y" * 40
@@ -203,6 +204,7 @@ def send(migrating: Migrating, action: Action, *, force_rollback: bool = False) 
             migrating.connection.execute(statement.encode())
 
 
+@pytest.mark.long
 def test_killed_between_any_two_actions_it_goes_on(database: Database, tmp_path: Path) -> None:
     database.execute(TABLES)
     with open_migrating(database, tmp_path, ("public.users",)) as migrating:

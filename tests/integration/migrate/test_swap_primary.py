@@ -13,8 +13,6 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.operations.swap_primary import (
     SwapPrimary,
     find_integer_key,
-    integer_unread,
-    split_columns,
 )
 from tests.fixtures.database import Database
 from tests.fixtures.migrating import Migrating, open_migrating
@@ -148,16 +146,3 @@ def test_what_stands_in_the_way_is_refused_with_its_remedy(
 def test_without_evidence_it_is_refused(migrating: Migrating) -> None:
     [refusal] = replace(SWAP, unread=False).find_refusals(migrating.catalog())
     assert "no evidence" in refusal.found
-
-
-def test_unknown_is_no_evidence_that_the_integer_is_unread() -> None:
-    assert integer_unread(12, 12)
-    assert integer_unread(12, 14)
-    assert integer_unread(15, 12, explained=3)
-    assert not integer_unread(15, 12)
-    assert not integer_unread(None, 0)
-    assert not integer_unread(0, None)
-
-
-def test_a_list_of_columns_is_read_as_the_server_quotes_it() -> None:
-    assert split_columns('id, "Ü, ""b""", uuid') == ["id", 'Ü, "b"', "uuid"]
