@@ -141,6 +141,10 @@ class Relation:
     constraints: tuple[Constraint, ...]
     triggers: tuple[Trigger, ...]
     dependents: tuple[Dependent, ...] = ()
+    of_type: str = ""
+    """The composite type that a typed table is of; empty for others."""
+    may_create: bool = True
+    """Whether we may make something (an index, a table) in its schema."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -168,12 +172,16 @@ class Relation:
 @dataclass(frozen=True)
 class Function:
     """A function in schema phasegate or one that a trigger calls; `hash` is the SHA-256 of its
-    definition (pg_get_functiondef)."""
+    definition (pg_get_functiondef), `source` its body. `definer` is SECURITY DEFINER, `settings`
+    what it sets while it runs."""
 
     name: TableName
     arguments: str
     hash: str
     owner: str
+    source: str = ""
+    definer: bool = False
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,10 +241,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         [server] = cursor.execute(queries["server"].encode()).fetchall()
         rows = cursor.execute(queries["relations"].encode(), parameters).fetchall()
         found = cursor.execute(queries["functions"].encode()).fetchall()
-    functions = {
-        TableName(schema, name): Function(TableName(schema, name), *rest)
-        for schema, name, *rest in found
-    }
+    functions = {one.name: one for one in map(_function, found)}
     relations = (_relation(row[0]) for row in rows)
     version, database, now, role, superuser, bypasses, event_triggers, member_of, standby = server
     return Catalog(
@@ -251,6 +256,13 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         event_triggers=tuple(event_triggers),
         member_of=frozenset(member_of),
         standby=standby,
+    )
+
+
+def _function(row: tuple[Any, ...]) -> Function:
+    schema, name, arguments, digest, owner, source, definer, settings = row
+    return Function(
+        TableName(schema, name), arguments, digest, owner, source, definer, tuple(settings)
     )
 
 

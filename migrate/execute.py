@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import errors
 
-from phasegate.contract.errors import LockNotAcquired, StepFailed
+from phasegate.contract.errors import LockNotAcquired, PhasegateError, StepFailed
 from phasegate.contract.migration import Event
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Connection, Context
@@ -57,6 +58,7 @@ def apply_operation(
     """
     done = 0
     before: tuple[str, ...] = ()
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
     while True:
         context.control.check()
         context.catalog = fetch()
@@ -68,17 +70,54 @@ def apply_operation(
         if named == before:
             reason = f"{left[0].what}: done without an error, and still the catalog says it is not"
             raise StepFailed(context.step, reason)
+        try:
+            apply_action(left[0], operation, context, connection, deadline)
+        except _GaveWay:
+            before = ()
+            continue
+        except StepFailed as error:
+            if isinstance(error.__cause__, psycopg.IntegrityError):
+                _clear_debris(plan, operation, context, connection, fetch)
+            raise
         before = named
-        apply_action(left[0], operation, context, connection)
+        if not left[0].clears:
+            deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         done += 1
         if left[0].work is not None and len(left) == 1 and not undo:
             return done
 
 
-def apply_action(
-    action: Action, operation: Operation, context: Context, connection: Connection
+def _clear_debris(
+    plan: Callable[[Catalog], tuple[Action, ...]],
+    operation: Operation,
+    context: Context,
+    connection: Connection,
+    fetch: Callable[[], Catalog],
 ) -> None:
-    """Send one action, or do its work, and journal it."""
+    """What a try left that the data broke: nobody may have to pay for it until the next one."""
+    # What broke is told in any case, and the next try clears it, too.
+    with suppress(PhasegateError, psycopg.Error, _GaveWay):
+        context.catalog = fetch()
+        for action in plan(context.catalog)[:1]:
+            if action.clears:
+                hasty = replace(action, patience=Patience.SCAN)
+                apply_action(hasty, operation, context, connection, time.monotonic())
+
+
+class _GaveWay(Exception):
+    """Something outside of a transaction gave way to a lock: part of it may be done, so what is
+    left is asked anew."""
+
+
+def apply_action(
+    action: Action,
+    operation: Operation,
+    context: Context,
+    connection: Connection,
+    deadline: float,
+) -> None:
+    """Send one action, or do its work, and journal it; `deadline`, on the monotonic clock, is when
+    a lock is no longer waited for."""
     named = f"{operation.kind} {operation.object}"
     began = time.monotonic()
     context.say(action.what)
@@ -92,10 +131,11 @@ def apply_action(
         return
     if action.transactional:
         send = partial(_in_transaction, action, named, context, connection)
-        with_patience(context, connection, action, send)
+        with_patience(context, connection, action, deadline, send)
         return
     for statement in action.statements:
-        with_patience(context, connection, action, partial(connection.execute, statement.encode()))
+        send = partial(connection.execute, statement.encode())
+        with_patience(context, connection, action, deadline, send)
     seconds = time.monotonic() - began
     facts = {"statements": list(action.statements)}
     context.journal.write(
@@ -122,14 +162,17 @@ def _in_transaction(action: Action, named: str, context: Context, connection: Co
 
 
 def with_patience(
-    context: Context, connection: Connection, action: Action, send: Callable[[], Any]
+    context: Context,
+    connection: Connection,
+    action: Action,
+    deadline: float,
+    send: Callable[[], Any],
 ) -> None:
     """Send, and where a lock does not come in time, name who holds it and try again.
 
     Raises LockNotAcquired after ten minutes, StepFailed for any other refusal of the server.
     """
     set_patience(connection, action.patience)
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
     pause = FIRST_PAUSE_SECONDS
     while True:
         with _watching(context, connection) as blockers:
@@ -144,6 +187,9 @@ def with_patience(
                 if connection.closed:
                     raise
                 raise StepFailed(context.step, f"{action.what}: {error}") from error
+            except psycopg.IntegrityError as error:
+                told = "; ".join(filter(None, (f"{action.what}: {error}", action.remedy)))
+                raise StepFailed(context.step, told) from error
             except psycopg.Error as error:
                 raise StepFailed(context.step, f"{action.what}: {error}") from error
         held = "; ".join(blockers.values()) or "others"
@@ -152,6 +198,8 @@ def with_patience(
         context.say(f"waits for a lock held by {held}; tries again in {pause:.1f} s")
         # Jitter, so that two who give way to each other do not meet again.
         context.control.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+        if not action.transactional:
+            raise _GaveWay
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 

@@ -54,5 +54,16 @@ def derive(*parts: str) -> str:
     name = "_".join(parts)
     if len(name.encode()) <= MAX_BYTES:
         return name
-    mark = "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    mark = "_" + _hash(name)
     return name.encode()[: MAX_BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+def derive_apart(prefix: str, *parts: str) -> str:
+    """As `derive`, and another name for other parts: a_b and c are not taken for a and b_c."""
+    if not any("_" in part for part in parts):
+        return derive(prefix, *parts)
+    return derive(prefix, *parts, _hash("\0".join(parts)))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

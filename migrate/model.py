@@ -84,6 +84,10 @@ class Action:
     rewrites: tuple[str, ...] = ()
     rows: int = 0
     changes: bool = True
+    clears: bool = False
+    """It clears what a broken try left; done at once where the data themselves break one."""
+    remedy: str = ""
+    """What to do where rows are there that do not allow it."""
     suppressions: Mapping[str, str] = field(default_factory=dict)
     """Rules of the linter squawk that do not apply, each with the reason."""
 

@@ -17,6 +17,7 @@ from phasegate.migrate.model import Patience
 APPLICATION_NAME = "phasegate migrate"
 CONNECT_SECONDS = 10
 TRANSACTION_TIMEOUT_VERSION = 170_000
+CONNECTION_CHECK_VERSION = 140_000
 
 Connection = psycopg.Connection[Any]
 
@@ -103,6 +104,9 @@ def _prepare(connection: Connection) -> None:
     }
     if connection.info.server_version >= TRANSACTION_TIMEOUT_VERSION:
         chosen["transaction_timeout"] = "0"
+    if connection.info.server_version >= CONNECTION_CHECK_VERSION:
+        # What a killed runner began must not go on for hours in the way of the next one.
+        chosen["client_connection_check_interval"] = "2s"
     calls = ", ".join("set_config(%s, %s, false)" for _ in chosen)
     connection.execute(
         f"SELECT {calls}".encode(), [part for pair in chosen.items() for part in pair]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import Catalog, Constraint, Relation
 from phasegate.migrate.identifiers import derive, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
+from phasegate.migrate.operations.uuid_column import UuidColumn
 
 NOT_VALID_VERSION = 180_000
 """From here on a NOT NULL constraint itself can be added NOT VALID."""
@@ -59,10 +61,11 @@ class NotNull:
         if relation is None or column is None:
             return ()
         statements = []
-        table, left = qualify(self.table), relation.constraint(self.name)
-        if left is not None and left.type == "c":
+        table, left = qualify(self.table), self._check(relation)
+        if left is not None:
             statements.append(f"ALTER TABLE {table} DROP CONSTRAINT {quote(self.name)}")
-        if column.not_null and self.column not in relation.primary_key:
+        kept = UuidColumn(self.table, self.column).was_not_null(catalog)
+        if column.not_null and not kept and self.column not in relation.primary_key:
             name = quote(self.column)
             statements.append(f"ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL")
         return self._send(f"allow NULL in {self.object}", *statements) if statements else ()
@@ -77,14 +80,18 @@ class NotNull:
         actions: tuple[Action, ...] = ()
         if found is None:
             add = f"ALTER TABLE {table} ADD CONSTRAINT {name} NOT NULL {quote(self.column)}"
-            actions = self._send(f"announce that {self.object} is not null", f"{add} NOT VALID")
+            # Where the server was older when this began.
+            drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
+            old = (drop,) if self._check(relation) is not None else ()
+            what = f"announce that {self.object} is not null"
+            actions = self._send(what, *old, f"{add} NOT VALID")
         else:
             name = quote(found.name)
         return (*actions, self._validate(name, relation))
 
     def _before_18(self, relation: Relation) -> tuple[Action, ...]:
         table, name, column = qualify(self.table), quote(self.name), quote(self.column)
-        stands, left = relation.column(self.column), relation.constraint(self.name)
+        stands, left = relation.column(self.column), self._check(relation)
         drop = f"ALTER TABLE {table} DROP CONSTRAINT {name}"
         if stands is not None and stands.not_null:
             if left is None:
@@ -113,9 +120,21 @@ class NotNull:
             locks=(Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, table),),
             scans=(table,),
             rows=max(0, relation.rows),
+            remedy=f"these are they: SELECT * FROM {table} WHERE {quote(self.column)} IS NULL; "
+            "give each its value, and start again",
         )
 
     def _is_ours(self, taken: Constraint, catalog: Catalog) -> bool:
         if catalog.version >= NOT_VALID_VERSION and taken.type == "n":
             return taken.columns == (self.column,)
-        return taken.type == "c" and taken.columns == (self.column,)
+        return self._proves(taken)
+
+    def _proves(self, taken: Constraint) -> bool:
+        column = re.escape(self.column.replace('"', '""'))
+        proof = rf"""CHECK \(\(("?){column}\1 IS NOT NULL\)\)( NOT VALID)?"""
+        return taken.type == "c" and re.fullmatch(proof, taken.definition) is not None
+
+    def _check(self, relation: Relation) -> Constraint | None:
+        """The CHECK of ours that is there, before 18 or since then."""
+        found = relation.constraint(self.name)
+        return found if found is not None and self._proves(found) else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from phasegate.contract.names import TableName
-from phasegate.migrate.catalog import PARTITIONED, Catalog, Index, Relation
+from phasegate.migrate.catalog import PARTITIONED, TABLE, Catalog, Index, Relation
 from phasegate.migrate.identifiers import derive, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
 
@@ -55,6 +55,17 @@ class UniqueIndex:
                 "the partition key",
                 "give it a unique index that holds both, and look up by both",
             )
+        if relation.kind == TABLE and relation.children:
+            heirs = ", ".join(qualify(child) for child in relation.children)
+            yield Refusal(
+                qualify(self.table),
+                f"{heirs} inherit from it, and a unique index of it does not hold their rows",
+                "make it a partitioned table first",
+            )
+        if not relation.may_create and self._standing(relation) is None:
+            schema, role = quote(self.table.schema), quote(catalog.role)
+            found = f"{role} may not make an index in schema {schema}"
+            yield Refusal(qualify(self.table), found, f"GRANT CREATE ON SCHEMA {schema} TO {role}")
         taken = relation.index(self.name)
         if taken is not None and taken.valid and not self._serves(taken):
             yield Refusal(
@@ -76,10 +87,18 @@ class UniqueIndex:
         )
         locks = (Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, qualify(self.table)),)
         actions = []
-        if relation.index(self.name) is not None:
+        debris = relation.index(self.name)
+        if debris is not None and not debris.valid:
             what = f"drop the invalid index {place} that an earlier try left"
             actions.append(
-                Action(what, (clear,), Patience.CONCURRENT, transactional=False, locks=locks)
+                Action(
+                    what,
+                    (clear,),
+                    Patience.CONCURRENT,
+                    transactional=False,
+                    locks=locks,
+                    clears=True,
+                )
             )
         actions.append(
             Action(
@@ -90,6 +109,9 @@ class UniqueIndex:
                 locks=locks,
                 scans=(qualify(self.table),),
                 rows=max(0, relation.rows),
+                remedy=f"all that are there twice: SELECT {quote(self.column)}, count(*) FROM "
+                f"{qualify(self.table)} WHERE {quote(self.column)} IS NOT NULL GROUP BY 1 "
+                "HAVING count(*) > 1; give all but one of each another value, and start again",
             )
         )
         return tuple(actions)

@@ -39,7 +39,10 @@ SELECT
     p.proname::text,
     pg_get_function_identity_arguments(p.oid),
     encode(sha256(convert_to(pg_get_functiondef(p.oid), 'UTF8')), 'hex'),
-    pg_get_userbyid(p.proowner)::text
+    pg_get_userbyid(p.proowner)::text,
+    p.prosrc,
+    p.prosecdef,
+    COALESCE(p.proconfig, '{}')
 FROM pg_proc AS p
 JOIN pg_namespace AS n ON n.oid = p.pronamespace
 WHERE p.prokind = 'f'
@@ -99,6 +102,8 @@ SELECT json_build_object(
     'options', COALESCE((SELECT json_agg(o) FROM unnest(c.reloptions) AS o), '[]'::json),
     'tablespace', COALESCE((SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), ''),
     'comment', COALESCE(obj_description(c.oid, 'pg_class'), ''),
+    'of_type', CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) ELSE '' END,
+    'may_create', has_schema_privilege(n.oid, 'CREATE'),
     'partition_key', COALESCE(pg_get_partkeydef(c.oid), ''),
     'bound', COALESCE(pg_get_expr(c.relpartbound, c.oid), ''),
     'parents', COALESCE((
