@@ -130,7 +130,7 @@ def apply_action(
         )  # fmt: skip
         return
     if action.transactional:
-        send = partial(_in_transaction, action, named, context, connection)
+        send: Callable[[], Any] = partial(_in_transaction, action, named, context, connection)
         with_patience(context, connection, action, deadline, send)
         return
     for statement in action.statements:

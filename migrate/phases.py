@@ -23,18 +23,19 @@ from phasegate.migrate.operations.partition_audit import PartitionAudit
 from phasegate.migrate.operations.preflight import Preflight
 from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
+from phasegate.migrate.operations.reference_steps import make_operations
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
 from phasegate.migrate.operations.warm_cache import WarmCache
+from phasegate.migrate.references import find_references
 
 
 def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
     """Every step of every phase that has something to do in this configuration, in order."""
-    del catalog
     steps = [
         *_prepare(settings),
         *_infrastructure(settings),
-        *_schema(settings),
+        *_schema(settings, catalog),
         *_application(settings),
     ]
     return tuple(step for step in steps if step.operations)
@@ -65,7 +66,7 @@ def _infrastructure(settings: Settings) -> Iterator[Step]:
     yield Step("03-add-audit-tables", "infrastructure", title, operations)
 
 
-def _schema(settings: Settings) -> Iterator[Step]:
+def _schema(settings: Settings, catalog: Catalog) -> Iterator[Step]:
     phase, tables = "schema", settings.tables
     if settings.migrate.mode == "maintenance":
         yield _hook(settings, phase, "maintenance-on", "turn maintenance on")
@@ -76,11 +77,25 @@ def _schema(settings: Settings) -> Iterator[Step]:
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
-    if settings.cache is not None and settings.cache.warm is not None:
-        yield Step("warm-permission-cache", phase, "fill the permission cache", (WarmCache(),))
+    yield from _references(settings, catalog)
     if settings.migrate.hooks.framework_migrate is not None:
         title = "run the framework's own migrations"
         yield Step("framework-migrate", phase, title, (FrameworkMigrate(),))
+    if settings.cache is not None and settings.cache.warm is not None:
+        yield Step("warm-permission-cache", phase, "fill the permission cache", (WarmCache(),))
+
+
+def _references(settings: Settings, catalog: Catalog) -> Iterator[Step]:
+    """A UUID beside each integer that refers to a table, once that table's own are whole."""
+    operations = [
+        operation
+        for table in settings.tables
+        if table.keys != "alternate"
+        for reference in find_references(catalog, table.name, table.uuid_column)
+        for operation in make_operations(reference, catalog)
+    ]
+    title = "a UUID beside each integer that refers to a table"
+    yield Step("references", "schema", title, tuple(operations))
 
 
 def _application(settings: Settings) -> Iterator[Step]:

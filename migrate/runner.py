@@ -275,4 +275,4 @@ def origin(phase: str, entries: Sequence[Entry]) -> float:
         looked = [one.at for one in entries if one.event is Event.PREFLIGHT]
         # The preflight's own time is what it is true of; the wire cuts microseconds.
         return max([started, *looked[-1:]]) - ROUNDING_SECONDS
-    return max(started, last_change(entries))
+    return last_change(entries) or started

@@ -11,7 +11,8 @@ import pytest
 
 from phasegate.contract.errors import StepFailed
 from phasegate.contract.secrets import Secret
-from phasegate.contract.settings import Hook, Hooks, Migrate, Settings
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_migrate import Hook, Hooks, Migrate
 from phasegate.migrate.frameworks import fetch_states, find_refusals, find_unfinished
 from phasegate.migrate.operations.framework import FrameworkMigrate
 from tests.fixtures.database import Database
