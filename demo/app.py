@@ -17,7 +17,7 @@ from uuid import UUID
 import click
 import psycopg
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from redis import RedisError
 
@@ -40,6 +40,10 @@ class Application:
         self.pool = Pool(database_url, f"mono-api/{version}")
         self.store = Store(self.pool, version)
         self.cache = PermissionCache(redis_url, f"{key_prefix}{version}:", self.registry)
+        slowest = Gauge(
+            "db_slowest_query_seconds", "The slowest query since the start", registry=self.registry
+        )
+        slowest.set_function(lambda: self.pool.slowest)
         self.requests = Counter(
             "http_requests_total",
             "Requests answered",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import aiohttp
 
 from phasegate.contract.errors import WorkFailed
-from phasegate.demo.config import FILE_NAME, render_config
+from phasegate.demo.config import FILE_NAME, Places, render_config
 from phasegate.demo.figures import Scrape, parse_scrape
 from phasegate.demo.places import CachePlace, DatabasePlace
 from phasegate.demo.processes import Child
@@ -15,17 +16,16 @@ from phasegate.demo.processes import Child
 SCRAPE_SECONDS = 3.0
 
 
-def start_exporter(
-    port: int, database: DatabasePlace, cache: CachePlace, application_url: str
-) -> Child:
-    """`phasegate exporter` under the exporter's own role, watching that application."""
+def start_exporter(port: int, database: DatabasePlace, cache: CachePlace, places: Places) -> Child:
+    """`phasegate exporter` under the exporter's own role, watching the application there."""
     address = f"127.0.0.1:{port}"
+    own = replace(places, exporter_url=f"http://{address}")
     return Child(
         "exporter",
         *("phasegate", "exporter", "--config.file", f"{{folder}}/{FILE_NAME}"),
         *("--web.listen-address", address, "--web.enable-lifecycle"),
         variables={"DATABASE_URL": database.exporter_url, "REDIS_URL": cache.url},
-        files={FILE_NAME: render_config(application_url, f"http://{address}", cache.prefix)},
+        files={FILE_NAME: render_config(own)},
     )
 
 

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier, Literal
 
 from phasegate.contract.settings_load import load_settings
-from phasegate.demo.config import FILE_NAME, render_config
+from phasegate.demo.config import FILE_NAME, Places, render_config
 from phasegate.operate.grants import Roles, render_grants
 
 NOWHERE = "http://127.0.0.1"
@@ -42,5 +42,5 @@ def _render(roles: Roles) -> str:
     environ = {"DATABASE_URL": "dbname=demo", "REDIS_URL": "redis://127.0.0.1"}
     with TemporaryDirectory() as directory:
         file = Path(directory) / FILE_NAME
-        file.write_text(render_config(NOWHERE, NOWHERE, ""), encoding="utf-8")
+        file.write_text(render_config(Places(NOWHERE, NOWHERE, "")), encoding="utf-8")
         return render_grants(load_settings(file, environ), roles)

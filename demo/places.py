@@ -111,6 +111,10 @@ async def open_cache(environ: Mapping[str, str]) -> AsyncIterator[CachePlace]:
     given = environ.get("REDIS_URL")
     if given is None:
         with CacheServer() as server:
+            client = redis.from_url(server.url())
+            # As the guide wants it: with persistence, or the preflight refuses.
+            await client.config_set("appendonly", "yes")
+            await client.aclose()
             yield CachePlace(server.url(), CACHE_PREFIX, "embedded Valkey")
         return
     prefix = f"phasegate_demo_{os.getpid()}:{CACHE_PREFIX}"

@@ -102,6 +102,10 @@ class Child:
         """SIGTERM, and SIGKILL to it and all below where that is not enough; keeps the log."""
         self._process.end(signal.SIGTERM, STOP_SECONDS)
 
+    def kill(self) -> None:
+        """SIGKILL to it and all below; keeps the log."""
+        self._process.kill()
+
     def close(self) -> None:
         """Stop it and remove its folder."""
         if self.running:

@@ -1,4 +1,4 @@
-"""The demo from start to end: a legacy database under traffic, measured, expanded, measured again.
+"""The demo from start to end: a legacy database under traffic, measured, migrated, measured again.
 
 An interrupt arrives as a cancellation at the next `await`: no start is cut in half by it, and all
 that stands goes the way it would have gone at the end.
@@ -15,19 +15,24 @@ from phasegate.contract.errors import WorkFailed
 from phasegate.contract.metrics import METRICS
 from phasegate.demo.exporter import Exporter
 from phasegate.demo.figures import Lookup, Scrape, Window
-from phasegate.demo.gates import Gates
+from phasegate.demo.migration import fail_and_go_back, migrate, prepare, validate
+from phasegate.demo.operator import Operator
 from phasegate.demo.screen import Screen, open_screen
 from phasegate.demo.stage import Stage, open_stage
 from phasegate.demo.words import (
     INTEGER,
     UUID,
+    Tally,
     describe,
     describe_partitions,
+    describe_users,
     explain,
     find_unmeasured,
 )
 
 NOTICE_SECONDS = 15.0
+IMPOSSIBLE = "10us"
+"""Limit of a lookup for a gate that is to fail."""
 SCRAPE_INTERVAL = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 5
@@ -35,11 +40,16 @@ INTERRUPTED = 5
 
 @dataclass(frozen=True)
 class Options:
-    """`rows`: users; `seconds`: length of each of the two measurements."""
+    """`rows`: users; `seconds`: length of each of the two measurements; `limit`: what a
+    lookup may take. `fail_gate`: a gate that
+    fails, and the way back; `kill`: the run is killed in the middle, and goes on."""
 
     rows: int
     seconds: float
     keep: bool
+    limit: str = "10ms"
+    fail_gate: bool = False
+    kill: bool = False
 
 
 @dataclass
@@ -85,23 +95,30 @@ async def _run_interruptible(options: Options, screen: Screen) -> int:
 
 
 async def _play(options: Options, screen: Screen, outcome: Outcome) -> None:
-    async with open_stage(screen, options.rows) as stage:
+    limit = IMPOSSIBLE if options.fail_gate else options.limit
+    async with open_stage(screen, options.rows, limit) as stage:
         await stage.deploy(1)
-        exporter = await stage.start_exporter(1)
+        exporter = await stage.start_exporter()
         await _await_lookup(stage, exporter, INTEGER)
         before = await _measure(stage, exporter, "before", options.seconds)
-        screen.say("Expanding the schema under traffic:")
-        await stage.apply("expanded")
-        await stage.grant()
-        await stage.deploy(2)
-        stage.configure_exporter(2)
-        await exporter.reload()
-        gates = Gates(stage, time.time())
-        await _await_lookup(stage, exporter, UUID)
-        await gates.show_refusals(options.rows)
-        after = await _measure(stage, exporter, "after", options.seconds)
-        await gates.show_pass()
-        outcome.code = _conclude(stage, before, after, gates.surprises)
+        variables = {"DATABASE_URL": stage.database.url, "REDIS_URL": stage.cache.url}
+        operator = Operator(stage.folder, screen, variables)
+        deploying = asyncio.create_task(stage.serve_deployments())
+        try:
+            await prepare(operator, options.seconds)
+            if options.fail_gate:
+                await fail_and_go_back(operator)
+                outcome.code = _end(stage, await stage.read_users(), operator.surprises)
+                return
+            await migrate(operator, stage, kill=options.kill)
+            await _await_lookup(stage, exporter, UUID)
+            after = await _measure(stage, exporter, "after", options.seconds)
+            await validate(operator, stage)
+        finally:
+            deploying.cancel()
+            await asyncio.gather(deploying, return_exceptions=True)
+        users = await stage.read_users()
+        outcome.code = _conclude(stage, before, after, users, operator.surprises)
         if options.keep:
             await _keep(stage)
 
@@ -135,20 +152,34 @@ async def _await_lookup(stage: Stage, exporter: Exporter, lookup: Lookup) -> Non
         await asyncio.sleep(SCRAPE_INTERVAL / 2)
 
 
-def _conclude(stage: Stage, before: Window, after: Window, surprises: list[str]) -> int:
+def _conclude(
+    stage: Stage,
+    before: Window,
+    after: Window,
+    users: dict[str, Tally],
+    surprises: list[str],
+) -> int:
     screen = stage.screen
     said = describe(after)
     screen.say("\nMeasured by the exporter")
     screen.compare({name: (text, said[name]) for name, text in describe(before).items()})
     parts = describe_partitions(after.last)
     screen.summarise("The audit log now", [f"{name}  {size}" for name, size in parts.items()])
-    screen.summarise("What it means", explain(before, after, stage.read_users()))
+    screen.summarise("What it means", explain(before, after, users))
     unmeasured = find_unmeasured(before, after, {metric.name for metric in METRICS})
     if unmeasured:
         screen.summarise("NOT MEASURED", unmeasured)
     if surprises:
-        screen.summarise("NOT AS A GATE SHOULD", surprises)
+        screen.summarise("NOT AS IT SHOULD", surprises)
     return 1 if unmeasured or surprises else 0
+
+
+def _end(stage: Stage, users: dict[str, Tally], surprises: list[str]) -> int:
+    """After the way back."""
+    stage.screen.summarise("What it means", describe_users(users))
+    if surprises:
+        stage.screen.summarise("NOT AS IT SHOULD", surprises)
+    return 1 if surprises else 0
 
 
 async def _keep(stage: Stage) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,14 +20,17 @@ import psycopg
 from psycopg import AsyncConnection
 
 from phasegate.contract.errors import WorkFailed
-from phasegate.demo.config import FILE_NAME, render_config
+from phasegate.demo.config import FILE_NAME, Places
+from phasegate.demo.deploy import DEPLOYED, POLL_SECONDS, WANTED
 from phasegate.demo.exporter import Exporter, start_exporter
 from phasegate.demo.grants import apply_grants
 from phasegate.demo.places import CachePlace, DatabasePlace, open_cache, open_database
 from phasegate.demo.processes import Child
 from phasegate.demo.screen import Screen
+from phasegate.demo.service import Service
 from phasegate.demo.sql_steps import apply_step, read_steps
 from phasegate.demo.words import Tally
+from phasegate.servers.home import Home
 from phasegate.servers.ports import free_port
 
 START_SECONDS = 20.0
@@ -38,7 +42,8 @@ REQUESTS_PER_SECOND = {1: 60, 2: 60}
 
 @dataclass
 class Stage:
-    """`children` and `urls` by name; `connection` is the owner's, in autocommit."""
+    """`children` and `urls` by name; `connection` is the owner's, in autocommit. `folder` is that
+    of who migrates, `limit` what a lookup may take; `service` leads to the deployed version."""
 
     stack: AsyncExitStack
     screen: Screen
@@ -46,8 +51,11 @@ class Stage:
     database: DatabasePlace
     cache: CachePlace
     connection: AsyncConnection[Any]
+    folder: Path
+    limit: str
     children: dict[str, Child] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
+    service: Service | None = None
 
     async def apply(self, name: str) -> None:
         """Send a file of SQL, step by step; WorkFailed where one fails."""
@@ -81,31 +89,57 @@ class Stage:
         )
         self.children[users.name] = self.stack.enter_context(users)
         self.screen.say(f"{name} serves {REQUESTS_PER_SECOND[version]} requests a second")
+        port = int(url.rpartition(":")[2])
+        if self.service is None:
+            self.service = await self.stack.enter_async_context(Service(port))
+        else:
+            self.service.deploy(port)
 
-    async def start_exporter(self, version: int) -> Exporter:
-        """The exporter, watching that version of the application."""
-        application = self.urls[f"application v{version}"]
+    async def start_exporter(self) -> Exporter:
+        """The exporter, watching the service, and the operator with the same configuration."""
+        assert self.service is not None
+        places = Places(self.service.url, "", self.cache.prefix, str(self.folder), self.limit)
         url = await self._serve(
             "exporter",
             "/-/ready",
-            lambda port: start_exporter(port, self.database, self.cache, application),
+            lambda port: start_exporter(port, self.database, self.cache, places),
         )
+        config = self.children["exporter"].read_file(FILE_NAME)
+        (self.folder / FILE_NAME).write_text(config, "utf-8")
         return Exporter(self.session, url)
 
-    def configure_exporter(self, version: int) -> None:
-        """Point the exporter's file at that version; it takes effect with a reload."""
-        application = self.urls[f"application v{version}"]
-        text = render_config(application, self.urls["exporter"], self.cache.prefix)
-        self.children["exporter"].write_file(FILE_NAME, text)
+    async def serve_deployments(self) -> None:
+        """Deploy what the hook asks for, until it is cancelled."""
+        while True:
+            wanted = self.folder / WANTED
+            if wanted.exists() and (version := wanted.read_text("utf-8")):
+                wanted.unlink()
+                url = self.urls.get(f"application v{version}")
+                if url is None:
+                    await self.deploy(int(version))
+                elif self.service is not None:
+                    self.service.deploy(int(url.rpartition(":")[2]))
+                (self.folder / DEPLOYED).write_text(version, "utf-8")
+            await asyncio.sleep(POLL_SECONDS)
 
-    def read_users(self) -> dict[str, Tally]:
+    async def read_users(self) -> dict[str, Tally]:
         """What each stream of users met so far, by the version they use."""
         tallies = {}
         for name, child in self.children.items():
             if name.startswith(USERS_OF):
                 last = json.loads(child.log.read_text("utf-8").splitlines()[-1])
-                tallies[name.removeprefix(USERS_OF)] = Tally(last["requests"], last["errors"])
+                version = name.removeprefix(USERS_OF)
+                query = await self._slowest_query(version)
+                tallies[version] = Tally(last["requests"], last["errors"], last["slowest"], query)
         return tallies
+
+    async def _slowest_query(self, version: str) -> float:
+        async with self.session.get(f"{self.urls[f'application {version}']}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        [value] = [
+            line.split()[1] for line in lines if line.startswith("db_slowest_query_seconds ")
+        ]
+        return float(value)
 
     def check_children(self) -> None:
         """WorkFailed, with its last lines, where one has ended by itself."""
@@ -149,9 +183,11 @@ def _start_application(port: int, version: int, stage: Stage) -> Child:
 
 
 @asynccontextmanager
-async def open_stage(screen: Screen, rows: int) -> AsyncIterator[Stage]:
+async def open_stage(screen: Screen, rows: int, limit: str) -> AsyncIterator[Stage]:
     """Servers and the seeded legacy database; raises PhasegateError."""
     async with AsyncExitStack() as stack:
+        home = Home("operator")
+        stack.callback(home.remove)
         database = await stack.enter_async_context(open_database(os.environ))
         cache = await stack.enter_async_context(open_cache(os.environ))
         screen.say(f"{database.what}; {cache.what}")
@@ -160,7 +196,7 @@ async def open_stage(screen: Screen, rows: int) -> AsyncIterator[Stage]:
         await connection.execute(f"SET search_path = public; SET demo.rows = {rows}")
         timeout = aiohttp.ClientTimeout(total=5)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        stage = Stage(stack, screen, session, database, cache, connection)
+        stage = Stage(*(stack, screen, session, database, cache, connection), home.directory, limit)
         screen.say(f"Legacy schema with {rows:,} users, integer keys:")
         await stage.apply("legacy")
         await stage.grant()

@@ -8,6 +8,7 @@ expanded schema, version 2 on the expanded one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ LOG_EVENT = SQL(
 
 class Pool:
     """A fixed number of connections; a broken one is opened anew by whoever needs it next.
+    `slowest` is the longest time in seconds that one was lent, which is that of one statement.
 
     Raises psycopg.Error where the server does, TimeoutError where none came free in two seconds.
     """
@@ -67,6 +69,7 @@ class Pool:
         self._conninfo = conninfo
         self._application_name = application_name
         self._idle: asyncio.Queue[Connection | None] = asyncio.Queue()
+        self.slowest = 0.0
 
     async def open(self) -> None:
         """Open every connection; the server must be there at the start."""
@@ -89,7 +92,9 @@ class Pool:
             if connection is None or connection.closed:
                 connection = None
                 connection = await self._connect()
+            lent = time.monotonic()
             yield connection
+            self.slowest = max(self.slowest, time.monotonic() - lent)
         finally:
             self._idle.put_nowait(connection)
 

@@ -38,12 +38,14 @@ EXPECTED = {"check": 200, "login": 200, "denied": 403, "rename": 200, "insert": 
 
 @dataclass
 class Tally:
-    """Counts since the start. `held_back`: not sent, since too many were still unanswered."""
+    """Counts since the start. `held_back`: not sent, since too many were still unanswered.
+    `slowest` is the longest answer in seconds."""
 
     requests: int = 0
     errors: int = 0
     held_back: int = 0
     last_error: str = ""
+    slowest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Traffic:
 
     async def _exchange(self, request: Request) -> None:
         self.tally.requests += 1
+        began = time.monotonic()
         try:
             async with self._session.request(
                 request.method, self._url + request.path, json=request.body
@@ -126,6 +129,7 @@ class Traffic:
                     self._fail(f"{request.kind}: {answer.status}")
         except (aiohttp.ClientError, TimeoutError) as error:
             self._fail(f"{request.kind}: {type(error).__name__}")
+        self.tally.slowest = max(self.tally.slowest, time.monotonic() - began)
 
     def _fail(self, why: str) -> None:
         self.tally.errors += 1

@@ -19,15 +19,17 @@ LOOKUPS = {"UUID lookup P95": UUID, "id lookup P95": INTEGER, "permission check 
 SCOPES = ("application", "server")
 DURATION = "db_query_duration_seconds"
 SIZE = "pg_table_size_bytes"
-# Before the expansion one table; after it what it was, this month and three more.
-PARTITIONS_AFTER = 5
+# Before the migration one table; after it what it was, up to the end of the period, and three more.
+PARTITIONS_AFTER = 4
 
 
 class Tally(NamedTuple):
-    """What the users of the application met."""
+    """What the users of the application met; times in seconds."""
 
     requests: int
     errors: int
+    slowest: float = 0.0
+    slowest_query: float = 0.0
 
 
 def describe(window: Window) -> dict[str, str]:
@@ -75,8 +77,13 @@ def explain(before: Window, after: Window, users: Mapping[str, Tally]) -> list[s
         f"{_latency(after, INTEGER)} after: what the second key costs the first.",
         _judge_hit_rate(after),
         _judge_audit(before, after),
-        *(_judge_users(name, tally) for name, tally in users.items()),
+        *describe_users(users),
     ]
+
+
+def describe_users(users: Mapping[str, Tally]) -> list[str]:
+    """A sentence for each stream of users."""
+    return [_judge_users(name, tally) for name, tally in users.items()]
 
 
 def _unmeasured(window: Window) -> Iterator[tuple[str, str]]:
@@ -175,4 +182,8 @@ def _judge_audit(before: Window, after: Window) -> str:
 
 def _judge_users(name: str, tally: Tally) -> str:
     outcome = "none failed" if not tally.errors else f"{tally.errors} FAILED"
-    return f"Users of {name} sent {tally.requests:,} requests, {outcome}."
+    return (
+        f"Users of {name} sent {tally.requests:,} requests, {outcome}; the slowest took "
+        f"{tally.slowest * 1000:.0f} ms, the application's slowest query "
+        f"{tally.slowest_query * 1000:.0f} ms."
+    )
