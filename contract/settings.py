@@ -31,6 +31,7 @@ from phasegate.contract.settings_kinds import (
     WORD,
 )
 from phasegate.contract.settings_migrate import Migrate
+from phasegate.contract.settings_tables import Table
 from phasegate.contract.shapes import (
     Choice,
     Duration,
@@ -115,24 +116,6 @@ class Exporter(HttpAccess):
         "More bucket edges of the latency histogram, besides the defaults and the thresholds.",
         (),
         example="[15ms, 75ms]",
-    )
-
-
-@keyed
-class Table:
-    """A table that gains a UUID key."""
-
-    name: TableName = setting(TABLE, "Schema and table.", example="public.users")
-    uuid_column: str = setting(COLUMN, "The column of the UUID.", "uuid")
-    uuid_version: int = setting(
-        Choice((4, 7)), "Version of the UUIDs that are generated.", 4, effect_later=True
-    )
-    keys: str = setting(
-        Choice(("alternate", "references", "primary")),
-        "How far the table goes: a UUID beside the integer key, also beside each reference to it, "
-        "or as the primary key.",
-        "alternate",
-        effect_later=True,
     )
 
 
@@ -361,7 +344,7 @@ class Settings:
         Exporter,
     )
     tables: tuple[Table, ...] = setting(
-        ListOf(Section(Table, "name, uuid_column, uuid_version, keys"), "tables"),
+        ListOf(Section(Table, "name and more"), "tables"),
         "Tables that gain a UUID key.",
         (),
     )

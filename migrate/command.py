@@ -52,6 +52,7 @@ Exit codes:
 WATCH_SECONDS = 2.0
 PLACES = {
     "plan": "phasegate.migrate.plan_command:plan",
+    "backfill": "phasegate.migrate.backfill_command:backfill",
     "rollback": "phasegate.migrate.rollback_command:rollback",
     "warm-cache": "phasegate.migrate.warm_cache_command:warm_cache",
 }

@@ -13,7 +13,7 @@ from phasegate.contract.errors import JournalMismatch, PlanRefused
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.migrate.catalog import load_sql
-from phasegate.migrate.context import AtFullSpeed, Connection, Throttle
+from phasegate.migrate.context import Connection, Throttle
 from phasegate.migrate.control import RunControl, set_wanted, take_runner_lock
 from phasegate.migrate.gate import Terms
 from phasegate.migrate.journal import Journal, fetch_entries, missing_entries, read_file
@@ -22,6 +22,7 @@ from phasegate.migrate.phases import make_steps
 from phasegate.migrate.runner import Run
 from phasegate.migrate.screen import Screen
 from phasegate.migrate.sessions import open_session
+from phasegate.migrate.throttle import ProbeThrottle
 
 
 def connector(settings: Settings) -> Callable[[Patience], Connection]:
@@ -76,7 +77,7 @@ def open_run(
         )
         screen = Screen(saver.progress)
         control = RunControl(lock, window)
-        throttle = stack.enter_context(open_throttle(settings, connect, control, screen.say))
+        throttle = stack.enter_context(open_throttle(settings, connect, control, screen))
         stack.enter_context(control.running())
         yield Run(
             settings=settings,
@@ -99,11 +100,14 @@ def open_throttle(
     settings: Settings,
     connect: Callable[[Patience], Connection],
     control: RunControl,
-    say: Callable[[str], None],
+    screen: Screen,
 ) -> Iterator[Throttle]:
     """What holds loops over rows back."""
-    del settings, connect, control, say
-    yield AtFullSpeed()
+    throttle = ProbeThrottle(settings, connect, control, screen.say, screen.annotate)
+    try:
+        yield throttle
+    finally:
+        throttle.close()
 
 
 def refuse_standby(connection: Connection) -> None:

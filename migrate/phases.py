@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from phasegate.contract.settings import Settings, Table
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_tables import Table
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.model import Operation, Step
 from phasegate.migrate.operations.audit_triggers import AuditTriggers
@@ -73,7 +74,9 @@ def _schema(settings: Settings, catalog: Catalog) -> Iterator[Step]:
         drained = (*_hook(settings, phase, "drain", "").operations, Drain())
         yield Step("drain", phase, "wait until the application has let go", drained)
     yield Step("01-add-uuid-fields", phase, "add the UUID columns", tuple(map(_column, tables)))
-    yield Step("populate-uuids", phase, "give every row its UUID", tuple(map(_backfill, tables)))
+    yield Step(
+        "populate-uuids", phase, "give every row its UUID", tuple(map(make_backfill, tables))
+    )
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
@@ -123,8 +126,9 @@ def _column(table: Table) -> UuidColumn:
     return UuidColumn(table.name, table.uuid_column, table.uuid_version)
 
 
-def _backfill(table: Table) -> Backfill:
-    return Backfill(table.name, table.uuid_column, table.uuid_version)
+def make_backfill(table: Table) -> Backfill:
+    """The operation that gives every row of that table its UUID."""
+    return Backfill(table.name, table.uuid_column, table.uuid_version, table.accept_triggers)
 
 
 def _index(table: Table) -> UniqueIndex:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -44,6 +45,8 @@ class Screen:
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._guard = threading.RLock()
         self._open = False
+        self._note = ""
+        self._latest: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
         """One line, or several."""
@@ -52,6 +55,13 @@ class Screen:
             stamp = "" if self._terminal else f"{format_time(time.time())} "
             for line in redactor(text).splitlines():
                 click.echo(f"{stamp}{line}", err=True)
+
+    def annotate(self, note: str) -> None:
+        """Why the work at hand is slow, for whoever watches; empty for nothing."""
+        with self._guard:
+            self._note = note
+            # At once: a work that waits reports nothing.
+            self._keep()
 
     def report(self, step: str, name: str, done: float, total: float, unit: str) -> None:
         """Progress of a work: how much of how much, of what."""
@@ -62,8 +72,11 @@ class Screen:
             ended = done >= total
             if now - seen.saved >= SAVE_SECONDS or ended:
                 seen.saved = now
-                if self._save is not None:
-                    self._save(step, name, done=done, total=total, unit=unit, rate=rate, note="")
+                self._latest = {
+                    "step": step, "name": name, "done": done, "total": total, "unit": unit,
+                    "rate": rate,
+                }  # fmt: skip
+                self._keep()
             pause = REDRAW_SECONDS if self._terminal else LINE_SECONDS
             if now - seen.shown < pause and not ended:
                 return
@@ -75,6 +88,10 @@ class Screen:
             self._clear()
             click.echo(f"  {text}", err=True, nl=False)
             self._open = True
+
+    def _keep(self) -> None:
+        if self._save is not None and self._latest:
+            self._save(**self._latest, note=self._note)
 
     def _clear(self) -> None:
         if self._open:

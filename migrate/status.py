@@ -24,7 +24,8 @@ _SQL = load_sql("status")
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """One work over rows: `rate` is `unit` a second, `updated` Unix seconds."""
+    """One work over rows: `rate` is `unit` a second, `note` why it is slow,
+    `updated` Unix seconds."""
 
     step: str
     object: str
@@ -32,6 +33,7 @@ class Progress(msgspec.Struct, frozen=True):
     done: float
     total: float
     rate: float
+    note: str
     updated: float
 
 
@@ -101,7 +103,8 @@ def render_status(status: Status) -> str:
     for work in status.progress:
         told = describe_progress(work.object, work.done, work.total, work.unit, work.rate)
         age = format_duration(max(0.0, round(status.at - work.updated)))
-        lines.append(f"{work.step}: {told} ({age} ago)")
+        note = f"; {work.note}" if work.note else ""
+        lines.append(f"{work.step}: {told} ({age} ago){note}")
     if status.last is not None:
         entry = status.last
         who = f"{entry.by}@{entry.host}"

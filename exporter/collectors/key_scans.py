@@ -19,7 +19,7 @@ from typing import Any
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Sample
-from phasegate.contract.settings import Table
+from phasegate.contract.settings_tables import Table
 from phasegate.exporter.collectors.schema import uuid_columns
 from phasegate.exporter.counters import Counters
 from phasegate.exporter.queries import load_queries

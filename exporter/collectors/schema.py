@@ -17,7 +17,7 @@ from phasegate.contract import metrics
 from phasegate.contract.errors import CollectError
 from phasegate.contract.model import Sample
 from phasegate.contract.names import ColumnName, TableName
-from phasegate.contract.settings import Table
+from phasegate.contract.settings_tables import Table
 from phasegate.exporter.backends import Backends, Session, failure_reason
 from phasegate.exporter.counters import Counters
 from phasegate.exporter.own_scans import fetch_counted

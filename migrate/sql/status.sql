@@ -13,6 +13,7 @@ WHERE l.locktype = 'advisory' AND l.granted
 
 -- name: progress
 SELECT
-    step, object, unit, done, total, rate, extract(epoch FROM updated)::double precision
+    step, object, unit, done, total, rate, note,
+    extract(epoch FROM updated)::double precision
 FROM phasegate.progress
 ORDER BY updated;
