@@ -31,7 +31,7 @@ T = TableName("public", "t")
 COLUMN, INDEX, NOT_NULL = UuidColumn(T, "uuid"), UniqueIndex(T, "uuid"), NotNull(T, "uuid")
 ANEW = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
 OPERATIONS: tuple[Operation, ...] = (COLUMN, INDEX, NOT_NULL)
-STRENGTH = list(LockMode)
+STRENGTH = [mode.value for mode in LockMode]
 SCHEMA_OF_T = """
 SELECT
     (SELECT array_agg((attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))::text
