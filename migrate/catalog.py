@@ -115,7 +115,7 @@ class Relation:
     estimate, -1 before the first ANALYZE; `bytes` its size with indexes and TOAST, `pages` of the
     heap alone. `grants` are those of others than the owner: to whom (empty for everybody), what,
     and whether it may be passed on. `bound` is that of a partition, `partition_key` that of a
-    partitioned table."""
+    partitioned table; `detaching`, a partition whose detach was begun and not ended."""
 
     name: TableName
     oid: int
@@ -145,6 +145,7 @@ class Relation:
     """The composite type that a typed table is of; empty for others."""
     may_create: bool = True
     """Whether we may make something (an index, a table) in its schema."""
+    detaching: bool = False
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -188,8 +189,9 @@ class Function:
 class Catalog:
     """`version` is server_version_num, `now` the server's time in Unix seconds. `relations` holds
     the named tables, their partitions and children, and every table with a foreign key from or to
-    one of them. `role` is ours, `bypasses` whether row security does not concern it, `member_of`
-    the roles whose rights we have, `standby` whether the server only replays another one."""
+    one of them; `taken` every name beside a named table that one made of its name could meet.
+    `role` is ours, `bypasses` whether row security does not concern it, `member_of` the roles
+    whose rights we have, `standby` whether the server only replays another one."""
 
     version: int
     database: str
@@ -202,6 +204,7 @@ class Catalog:
     event_triggers: tuple[str, ...] = ()
     member_of: frozenset[str] = frozenset()
     standby: bool = False
+    taken: frozenset[TableName] = frozenset()
 
     def get(self, name: TableName) -> Relation | None:
         """The relation of that name, None where there is none."""
@@ -241,6 +244,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         [server] = cursor.execute(queries["server"].encode()).fetchall()
         rows = cursor.execute(queries["relations"].encode(), parameters).fetchall()
         found = cursor.execute(queries["functions"].encode()).fetchall()
+        taken = cursor.execute(queries["names"].encode(), parameters).fetchall()
     functions = {one.name: one for one in map(_function, found)}
     relations = (_relation(row[0]) for row in rows)
     version, database, now, role, superuser, bypasses, event_triggers, member_of, standby = server
@@ -255,6 +259,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         functions=functions,
         event_triggers=tuple(event_triggers),
         member_of=frozenset(member_of),
+        taken=frozenset(TableName(*one) for one in taken),
         standby=standby,
     )
 

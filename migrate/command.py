@@ -51,6 +51,7 @@ Exit codes:
 """
 WATCH_SECONDS = 2.0
 PLACES = {
+    "partitions": "phasegate.migrate.partitions_command:partitions",
     "plan": "phasegate.migrate.plan_command:plan",
     "backfill": "phasegate.migrate.backfill_command:backfill",
     "rollback": "phasegate.migrate.rollback_command:rollback",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from phasegate.contract.errors import ContractError
+from phasegate.contract.units import Retention
 from phasegate.migrate.identifiers import derive
 
 _BOUND = re.compile(r"FOR VALUES FROM \((.+?)\) TO \((.+?)\)")
@@ -19,6 +21,12 @@ class Period(NamedTuple):
 
     start: datetime
     end: datetime
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        lower = "the beginning" if self.start == _ENDS["MINVALUE"] else write(self.start)
+        return f"from {lower} to {write(self.end)}"
 
     @property
     def values(self) -> str:
@@ -58,6 +66,23 @@ def ahead(now: datetime, length: str, count: int) -> Iterator[Period]:
     for _ in range(count + 1):
         yield period
         period = following(period, length)
+
+
+def before(moment: datetime, kept: Retention) -> datetime:
+    """So much earlier by the calendar; the last day of a month that is too short for the day. The
+    earliest moment there is for more than that."""
+    try:
+        match kept.unit:
+            case "day" | "week":
+                return moment - timedelta(days=kept.count * (7 if kept.unit == "week" else 1))
+            case "month" | "year":
+                months = moment.year * 12 + moment.month - 1
+                months -= kept.count * (12 if kept.unit == "year" else 1)
+                year, month = divmod(months, 12)
+                day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+                return moment.replace(year=year, month=month + 1, day=day)
+    except (OverflowError, ValueError):
+        return _ENDS["MINVALUE"]
 
 
 def name_partition(table: str, period: Period, length: str) -> str:

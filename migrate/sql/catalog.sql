@@ -52,6 +52,24 @@ WHERE p.prokind = 'f'
         AND p.prorettype = 'trigger'::regtype
     );
 
+-- name: names
+-- What stands beside the named tables and has a name that one made of theirs could have.
+SELECT DISTINCT n.nspname::text, c.relname::text
+FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)
+JOIN pg_namespace AS n ON n.nspname = asked.schema
+JOIN pg_class AS c ON c.relnamespace = n.oid AND starts_with(c.relname, left(asked.name, 12));
+
+-- name: detached
+-- Tables of a schema that are no partition, and whose comment begins so.
+SELECT n.nspname::text, c.relname::text
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_description AS d
+    ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND starts_with(d.description, %(mark)s)
+ORDER BY c.relname;
+
 -- name: relations
 WITH RECURSIVE named AS (
     SELECT c.oid
@@ -106,6 +124,12 @@ SELECT json_build_object(
     'may_create', has_schema_privilege(n.oid, 'CREATE'),
     'partition_key', COALESCE(pg_get_partkeydef(c.oid), ''),
     'bound', COALESCE(pg_get_expr(c.relpartbound, c.oid), ''),
+    -- From 14 on; a detach that was cut short stays so until somebody ends it.
+    'detaching', COALESCE((
+        SELECT bool_or((to_jsonb(i) ->> 'inhdetachpending')::boolean)
+        FROM pg_inherits AS i
+        WHERE i.inhrelid = c.oid
+    ), false),
     'parents', COALESCE((
         SELECT json_agg(json_build_array(pn.nspname, p.relname) ORDER BY i.inhseqno)
         FROM pg_inherits AS i
