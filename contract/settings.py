@@ -182,20 +182,17 @@ class Audit:
         Choice(("day", "week", "month")),
         "Length of a partition; bounds in UTC.",
         "month",
-        effect_later=True,
     )
     premake: int = setting(
         Number("partitions", 1, 400, whole=True),
         "Partitions kept ready ahead.",
         3,
-        effect_later=True,
     )
     retention: Retention | None = setting(
         RETENTION,
         "How long audit rows are kept; absent: for ever.",
         None,
         example="24 months",
-        effect_later=True,
     )
     function: AuditFunction | None = setting(
         Section(AuditFunction, "name, sha256"),

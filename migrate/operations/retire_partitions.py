@@ -7,28 +7,21 @@ the detach, which runs in transactions of its own and may be cut short between t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from phasegate.contract.names import TableName
 from phasegate.contract.units import Retention
 from phasegate.migrate.catalog import PARTITIONED, Catalog, Relation
-from phasegate.migrate.context import Connection, Context
-from phasegate.migrate.execute import with_patience
 from phasegate.migrate.identifiers import literal, qualify
 from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
 from phasegate.migrate.operations.premake import bounded
 from phasegate.migrate.periods import Period, before, parse_bound
 
 CONCURRENTLY_VERSION = 140_000
-_STANDS = """
-SELECT COALESCE((to_jsonb(i) ->> 'inhdetachpending')::boolean, false)
-FROM pg_inherits AS i
-WHERE i.inhrelid = to_regclass(%s) AND i.inhparent = to_regclass(%s)
-"""
+"""From here on a partition can leave beside the traffic; before, under a lock on the whole log."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,7 @@ class RetirePartitions:
         for child, period in self.past(catalog):
             if not child.comment.startswith(self.mark) and period.end <= cutoff:
                 yield self._mark(child)
-            yield self._detach(child, period)
+            yield self._detach(child, period, catalog.version)
             if self.drop and period.end <= cutoff:
                 yield self._drop(child, period)
         if self.drop:
@@ -119,43 +112,22 @@ class RetirePartitions:
         what = f"mark {table} as past its retention"
         return Action(what, (f"COMMENT ON TABLE {table} IS {text}",), locks=locks)
 
-    def _detach(self, child: Relation, period: Period) -> Action:
+    def _detach(self, child: Relation, period: Period, version: int) -> Action:
         table = qualify(child.name)
-        locks = (
-            Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, self.object),
-            Lock(LockMode.ACCESS_EXCLUSIVE, table),
-        )
+        beside = version >= CONCURRENTLY_VERSION
+        mode = LockMode.SHARE_UPDATE_EXCLUSIVE if beside else LockMode.ACCESS_EXCLUSIVE
+        word = "FINALIZE" if child.detaching else "CONCURRENTLY"
+        sql = f"ALTER TABLE {self.object} DETACH PARTITION {table}"
         how = "end the detach of" if child.detaching else "detach"
-        what = f"{how} {table}, {period.text}; it is kept"
-        work = Detach(self.object, table)
-        return Action(what, patience=Patience.CONCURRENT, work=work, locks=locks)
+        return Action(
+            f"{how} {table}, {period.text}; it is kept",
+            (f"{sql} {word}" if beside else sql,),
+            Patience.CONCURRENT if beside else Patience.METADATA,
+            transactional=not beside,
+            locks=(Lock(mode, self.object), Lock(LockMode.ACCESS_EXCLUSIVE, table)),
+        )
 
     def _drop(self, relation: Relation, period: Period) -> Action:
         table = qualify(relation.name)
         locks = (Lock(LockMode.ACCESS_EXCLUSIVE, table),)
         return Action(f"drop {table}, {period.text}", (f"DROP TABLE {table}",), locks=locks)
-
-
-@dataclass(frozen=True)
-class Detach:
-    """A partition leaves its table beside the traffic. Names as SQL writes them."""
-
-    table: str
-    child: str
-
-    def run(self, context: Context) -> Mapping[str, Any]:
-        """As `model.Work.run`."""
-        action = Action(f"detach {self.child}", patience=Patience.CONCURRENT)
-        with context.connect(Patience.CONCURRENT) as connection:
-            with_patience(context, connection, action, partial(self._send, connection))
-        return {"table": self.table, "detached": self.child}
-
-    def _send(self, connection: Connection) -> None:
-        """Whatever is left of it: a try that gave way has begun it."""
-        row = connection.execute(_STANDS, (self.child, self.table)).fetchone()
-        if row is None:
-            return
-        concurrently = connection.info.server_version >= CONCURRENTLY_VERSION
-        how = "FINALIZE" if row[0] else "CONCURRENTLY" if concurrently else ""
-        sql = f"ALTER TABLE {self.table} DETACH PARTITION {self.child} {how}"
-        connection.execute(sql.encode())

@@ -92,10 +92,6 @@ def test_keys_without_effect_are_told_and_nothing_below_them(tmp_path: Path) -> 
     assert read(tmp_path, PINNED).without_effect == (
         "tables[0].uuid_version",
         "tables[0].keys",
-        "audit.partition",
-        "audit.premake",
-        "audit.retention",
-        "migrate",
     )
     assert read(tmp_path, "environment: test").without_effect == ()
 
