@@ -22,7 +22,8 @@ TABLE, PARTITIONED, VIEW, MATERIALIZED, FOREIGN = "r", "p", "v", "m", "f"
 @dataclass(frozen=True)
 class Column:
     """`type` as format_type writes it; `default` as SQL, empty for none; `identity` is a, d or
-    empty; `generated` is s, v or empty. `grants` are those on the column alone: to whom (empty for
+    empty; `generated` is s, v or empty. `sequence` is the one that the column owns: its schema, its
+    name, its options as SQL writes them; empty for none. `grants` are those on the column alone: to whom (empty for
     everybody), and what."""
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     collation: str
     inherited: bool
     grants: tuple[tuple[str, str], ...]
+    sequence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,13 @@ def _relation(data: dict[str, Any]) -> Relation:
             "parents": tuple(TableName(*one) for one in data["parents"]),
             "children": tuple(TableName(*one) for one in data["children"]),
             "columns": tuple(
-                Column(**{**one, "grants": tuple(map(tuple, one["grants"]))})
+                Column(
+                    **{
+                        **one,
+                        "grants": tuple(map(tuple, one["grants"])),
+                        "sequence": tuple(one["sequence"]),
+                    }
+                )
                 for one in data["columns"]
             ),
             "indexes": tuple(

@@ -54,7 +54,7 @@ class Premake:
             return ()
         now = datetime.fromtimestamp(catalog.now, UTC)
         taken = [bound for _, bound in bounded(relation, catalog)]
-        names = {one.table for one in catalog.relations}
+        names = {one.table for one in catalog.taken if one.schema == self.table.schema}
         actions = []
         for period in ahead(now, self.length, self.count):
             for part in uncovered(period, taken):

@@ -158,6 +158,21 @@ SELECT json_build_object(
                 THEN COALESCE((SELECT l.collname FROM pg_collation AS l WHERE l.oid = a.attcollation), '')
                 ELSE '' END,
             'inherited', a.attinhcount > 0,
+            'sequence', COALESCE((
+                SELECT json_build_array(sn.nspname, sc.relname, format(
+                    'INCREMENT BY %%s MINVALUE %%s MAXVALUE %%s START WITH %%s CACHE %%s %%s CYCLE',
+                    q.seqincrement, q.seqmin, q.seqmax, q.seqstart, q.seqcache,
+                    CASE WHEN q.seqcycle THEN '' ELSE 'NO' END
+                ))
+                FROM pg_depend AS o
+                JOIN pg_class AS sc ON sc.oid = o.objid AND sc.relkind = 'S'
+                JOIN pg_namespace AS sn ON sn.oid = sc.relnamespace
+                JOIN pg_sequence AS q ON q.seqrelid = sc.oid
+                WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+                    AND o.refobjid = c.oid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i')
+                ORDER BY o.deptype = 'i' DESC
+                LIMIT 1
+            ), '[]'::json),
             'grants', COALESCE((
                 SELECT json_agg(json_build_array(
                     CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee) END,
