@@ -60,7 +60,6 @@ class Exporter(HttpAccess):
         Text("a path that begins with /", r"/[^\s?#]*"),
         "The path of the metrics below `url`.",
         "/metrics",
-        effect_later=True,
     )
     probe_interval: float = setting(
         Duration(0.01, 60), "Time from one latency probe of a lookup to the next.", 0.2
@@ -381,7 +380,7 @@ class Settings:
         Criteria,
     )
     migrate: Migrate = setting(
-        Section(Migrate, "mode, hooks, backup, preflight"), "How the migration runs.", Migrate
+        Section(Migrate, "mode, hooks, backup and more"), "How the migration runs.", Migrate
     )
     file: Path | None = None
     without_effect: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from phasegate.contract.shapes import (
     Number,
     Shape,
     Size,
+    Switch,
     Text,
 )
 
@@ -115,6 +116,9 @@ class Migrate:
         Choice(("online", "maintenance")), "Under traffic, or in a maintenance window.", "online"
     )
     hooks: Hooks = setting(Section(Hooks, "hooks by name"), "Steps of the user's own.", Hooks)
+    permission_tables: bool = setting(
+        Switch(), "Make missing tables of roles and permissions beside the first table.", False
+    )
     backup: Backup = setting(Section(Backup, "directory, scratch_url"), "Backups.", Backup)
     preflight: Demands = setting(
         Section(Demands, "cpu_limit, cpu_load, free_disk"),

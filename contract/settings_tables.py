@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from phasegate.contract.frozen import keyed
 from phasegate.contract.names import TableName
-from phasegate.contract.sections import ListOf, setting
+from phasegate.contract.sections import ListOf, MapOf, setting
 from phasegate.contract.settings_kinds import COLUMN, TABLE
 from phasegate.contract.shapes import Choice, Text
 
@@ -15,15 +17,19 @@ class Table:
 
     name: TableName = setting(TABLE, "Schema and table.", example="public.users")
     uuid_column: str = setting(COLUMN, "The column of the UUID.", "uuid")
-    uuid_version: int = setting(
-        Choice((4, 7)), "Version of the UUIDs that are generated.", 4, effect_later=True
-    )
+    uuid_version: int = setting(Choice((4, 7)), "Version of the UUIDs that are generated.", 4)
     keys: str = setting(
         Choice(("alternate", "references", "primary")),
         "How far the table goes: a UUID beside the integer key, also beside each reference to it, "
         "or as the primary key.",
         "alternate",
-        effect_later=True,
+    )
+    references: Mapping[str, str] = setting(
+        MapOf(COLUMN, "columns", Text("a column, as schema.table.column", r"[^.]+\.[^.]+\.[^.]+")),
+        "Names of the UUID's columns beside references, where `<column>_uuid` (or `user_uuid` for "
+        "`user_id`) is not wanted.",
+        dict,
+        example="{public.orders.customer_id: customer_ref}",
     )
     accept_triggers: tuple[str, ...] = setting(
         ListOf(Text("the name of a trigger"), "names of triggers", unique=True),

@@ -23,8 +23,8 @@ TABLE, PARTITIONED, VIEW, MATERIALIZED, FOREIGN = "r", "p", "v", "m", "f"
 class Column:
     """`type` as format_type writes it; `default` as SQL, empty for none; `identity` is a, d or
     empty; `generated` is s, v or empty. `sequence` is the one that the column owns: its schema, its
-    name, its options as SQL writes them; empty for none. `grants` are those on the column alone: to whom (empty for
-    everybody), and what."""
+    name, its options as SQL writes them; empty for none. `grants` are those on the column alone:
+    to whom (empty for everybody), and what."""
 
     name: str
     type: str

@@ -18,6 +18,7 @@ from phasegate.migrate.control import RunControl, set_wanted, take_runner_lock
 from phasegate.migrate.gate import Terms
 from phasegate.migrate.journal import Journal, fetch_entries, missing_entries, read_file
 from phasegate.migrate.model import Patience
+from phasegate.migrate.operations.permission_tables import PermissionTables
 from phasegate.migrate.phases import make_steps
 from phasegate.migrate.runner import Run
 from phasegate.migrate.screen import Screen
@@ -45,7 +46,10 @@ def fetch_identity(connection: Connection) -> str:
 
 def migrated_names(settings: Settings) -> tuple[TableName, ...]:
     """Every table that a plan must know of."""
-    return settings.named_tables
+    if not (settings.migrate.permission_tables and settings.tables):
+        return settings.named_tables
+    made = PermissionTables(settings.tables[0].name).names()
+    return tuple(dict.fromkeys((*settings.named_tables, *made)))
 
 
 @contextmanager

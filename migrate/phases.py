@@ -8,23 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from phasegate.contract.names import ColumnName, parse_column
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_tables import Table
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.model import Operation, Step
 from phasegate.migrate.operations.audit_triggers import AuditTriggers
 from phasegate.migrate.operations.await_criteria import AwaitCriteria
+from phasegate.migrate.operations.await_unread import AwaitUnread
 from phasegate.migrate.operations.backfill import Backfill
 from phasegate.migrate.operations.backup import MakeBackup, ProveBackup
 from phasegate.migrate.operations.drain import Drain
 from phasegate.migrate.operations.framework import FrameworkMigrate
 from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.operations.not_null import NotNull
+from phasegate.migrate.operations.padding_decision import PaddingDecision
 from phasegate.migrate.operations.partition_audit import PartitionAudit
+from phasegate.migrate.operations.permission_tables import PermissionTables
 from phasegate.migrate.operations.preflight import Preflight
 from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
 from phasegate.migrate.operations.reference_steps import make_operations
+from phasegate.migrate.operations.swap_primary import SwapPrimary, find_integer_key
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
 from phasegate.migrate.operations.warm_cache import WarmCache
@@ -38,6 +43,7 @@ def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
         *_infrastructure(settings),
         *_schema(settings, catalog),
         *_application(settings),
+        *_validation(settings, catalog),
     ]
     return tuple(step for step in steps if step.operations)
 
@@ -78,6 +84,11 @@ def _schema(settings: Settings, catalog: Catalog) -> Iterator[Step]:
         "populate-uuids", phase, "give every row its UUID", tuple(map(make_backfill, tables))
     )
     yield Step("02-add-indexes", phase, "index the UUIDs", tuple(map(_index, tables)))
+    if settings.migrate.permission_tables and tables:
+        made: tuple[Operation, ...] = (PermissionTables(tables[0].name),)
+        yield Step("04-add-permission-tables", phase, "make the permission tables", made)
+    looked = tuple(PaddingDecision(table.name) for table in tables)
+    yield Step("05-reorder-columns", phase, "decide about the order of columns", looked)
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
     yield from _references(settings, catalog)
@@ -94,11 +105,29 @@ def _references(settings: Settings, catalog: Catalog) -> Iterator[Step]:
         operation
         for table in settings.tables
         if table.keys != "alternate"
-        for reference in find_references(catalog, table.name, table.uuid_column)
-        for operation in make_operations(reference, catalog)
+        for reference in find_references(catalog, table.name, table.uuid_column, _names(table))
+        for operation in make_operations(reference, catalog, table.accept_triggers)
     ]
     title = "a UUID beside each integer that refers to a table"
     yield Step("references", "schema", title, tuple(operations))
+
+
+def _names(table: Table) -> dict[ColumnName, str]:
+    return {parse_column(column): name for column, name in table.references.items()}
+
+
+def _validation(settings: Settings, catalog: Catalog) -> Iterator[Step]:
+    """What must wait until nobody reads by the integer any more."""
+    operations: list[Operation] = []
+    for table in settings.tables:
+        key = find_integer_key(catalog, table.name, table.uuid_column)
+        if table.keys == "primary" and key:
+            operations += [
+                AwaitUnread(table.name, key, table.uuid_column),
+                SwapPrimary(table.name, key, table.uuid_column, unread=True),
+            ]
+    title = "make the UUID the primary key"
+    yield Step("swap-primary-key", "validation", title, tuple(operations))
 
 
 def _application(settings: Settings) -> Iterator[Step]:

@@ -88,12 +88,11 @@ def test_the_pinned_file_is_read(tmp_path: Path) -> None:
     assert settings.file == tmp_path / "phasegate.yaml"
 
 
-def test_keys_without_effect_are_told_and_nothing_below_them(tmp_path: Path) -> None:
-    assert read(tmp_path, PINNED).without_effect == (
-        "tables[0].uuid_version",
-        "tables[0].keys",
-    )
-    assert read(tmp_path, "environment: test").without_effect == ()
+def test_keys_without_effect_are_told(tmp_path: Path) -> None:
+    written = PINNED + "\n"
+    assert read(tmp_path, written).without_effect == ()
+    quiet = "environment: test\ncriteria: {audit_growth: {max_age: 60s}}\n"
+    assert read(tmp_path, quiet).without_effect == ("criteria.audit_growth.max_age",)
 
 
 def test_the_environment_alone_is_enough() -> None:
