@@ -61,7 +61,7 @@ application:
   errors: {metric: http_requests_total, match: {status: "5.."}}
   cache: {requests: cache_requests_total, hits: cache_hits_total}
 criteria:
-  uuid_lookup_latency: {warning: $limit, critical: 1s}
+  uuid_lookup_latency: {warning: $limit, critical: 2s}
   # In a minute nobody sends the requests that a rate of one in a thousand takes to be seen.
   error_rate: {floor: 0.01}
 issues: {signoff: {file: signoff.yaml, required: [support inbox read]}}

@@ -59,6 +59,7 @@ class CachePlace:
     url: str
     prefix: str
     what: str
+    given: bool = False
 
 
 @asynccontextmanager
@@ -125,7 +126,7 @@ async def open_cache(environ: Mapping[str, str]) -> AsyncIterator[CachePlace]:
         await client.aclose()
         raise SourceUnavailable("REDIS_URL", _say(error, given)) from None
     try:
-        yield CachePlace(given, prefix, f"keys {prefix}* on the server of REDIS_URL")
+        yield CachePlace(given, prefix, f"keys {prefix}* on the server of REDIS_URL", given=True)
     finally:
         async for key in client.scan_iter(match=f"{prefix}*", count=SCAN_COUNT):
             await client.unlink(key)

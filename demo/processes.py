@@ -80,6 +80,11 @@ class Child:
         """128 + signal where one ended it; None while it runs."""
         return self._process.wait(0)
 
+    @property
+    def folder(self) -> Path:
+        """The process's own."""
+        return self._home.directory
+
     def read_file(self, name: str) -> str:
         """A file of the process's folder; empty where there is none."""
         path = self._home.directory / name

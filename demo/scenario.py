@@ -105,7 +105,7 @@ async def _play(options: Options, screen: Screen, outcome: Outcome) -> None:
         operator = Operator(stage.folder, screen, variables)
         deploying = asyncio.create_task(stage.serve_deployments())
         try:
-            await prepare(operator, options.seconds)
+            await prepare(operator, options.seconds, given=stage.cache.given)
             if options.fail_gate:
                 await fail_and_go_back(operator)
                 outcome.code = _end(stage, await stage.read_users(), operator.surprises)

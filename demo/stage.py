@@ -30,7 +30,6 @@ from phasegate.demo.screen import Screen
 from phasegate.demo.service import Service
 from phasegate.demo.sql_steps import apply_step, read_steps
 from phasegate.demo.words import Tally
-from phasegate.servers.home import Home
 from phasegate.servers.ports import free_port
 
 START_SECONDS = 20.0
@@ -42,8 +41,8 @@ REQUESTS_PER_SECOND = {1: 60, 2: 60}
 
 @dataclass
 class Stage:
-    """`children` and `urls` by name; `connection` is the owner's, in autocommit. `folder` is that
-    of who migrates, `limit` what a lookup may take; `service` leads to the deployed version."""
+    """`children` and `urls` by name; `connection` is the owner's, in autocommit. `limit` is what a
+    lookup may take; `service` leads to the deployed version."""
 
     stack: AsyncExitStack
     screen: Screen
@@ -51,11 +50,15 @@ class Stage:
     database: DatabasePlace
     cache: CachePlace
     connection: AsyncConnection[Any]
-    folder: Path
     limit: str
     children: dict[str, Child] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     service: Service | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of who migrates. That of a process, so that it goes with it, however the demo ends."""
+        return self.children["application v1"].folder
 
     async def apply(self, name: str) -> None:
         """Send a file of SQL, step by step; WorkFailed where one fails."""
@@ -186,8 +189,6 @@ def _start_application(port: int, version: int, stage: Stage) -> Child:
 async def open_stage(screen: Screen, rows: int, limit: str) -> AsyncIterator[Stage]:
     """Servers and the seeded legacy database; raises PhasegateError."""
     async with AsyncExitStack() as stack:
-        home = Home("operator")
-        stack.callback(home.remove)
         database = await stack.enter_async_context(open_database(os.environ))
         cache = await stack.enter_async_context(open_cache(os.environ))
         screen.say(f"{database.what}; {cache.what}")
@@ -196,7 +197,7 @@ async def open_stage(screen: Screen, rows: int, limit: str) -> AsyncIterator[Sta
         await connection.execute(f"SET search_path = public; SET demo.rows = {rows}")
         timeout = aiohttp.ClientTimeout(total=5)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-        stage = Stage(*(stack, screen, session, database, cache, connection), home.directory, limit)
+        stage = Stage(stack, screen, session, database, cache, connection, limit)
         screen.say(f"Legacy schema with {rows:,} users, integer keys:")
         await stage.apply("legacy")
         await stage.grant()
