@@ -207,6 +207,9 @@ class Catalog:
     member_of: frozenset[str] = frozenset()
     standby: bool = False
     taken: frozenset[TableName] = frozenset()
+    default_grantees: tuple[str, ...] = ()
+    """Who gets a right on each table that we make (ALTER DEFAULT PRIVILEGES); empty for
+    everybody."""
 
     def get(self, name: TableName) -> Relation | None:
         """The relation of that name, None where there is none."""
@@ -247,6 +250,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         rows = cursor.execute(queries["relations"].encode(), parameters).fetchall()
         found = cursor.execute(queries["functions"].encode()).fetchall()
         taken = cursor.execute(queries["names"].encode(), parameters).fetchall()
+        grantees = cursor.execute(queries["default_grantees"].encode()).fetchall()
     functions = {one.name: one for one in map(_function, found)}
     relations = (_relation(row[0]) for row in rows)
     version, database, now, role, superuser, bypasses, event_triggers, member_of, standby = server
@@ -262,6 +266,7 @@ def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName
         event_triggers=tuple(event_triggers),
         member_of=frozenset(member_of),
         taken=frozenset(TableName(*one) for one in taken),
+        default_grantees=tuple(one for (one,) in grantees),
         standby=standby,
     )
 

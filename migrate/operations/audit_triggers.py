@@ -57,6 +57,23 @@ _VALUES = {
     "subject": "TG_TABLE_NAME || ':' || COALESCE(key, '')",
     "details": "jsonb_strip_nulls(jsonb_build_object('before', before, 'after', after))",
 }
+_TRIAL = {
+    "action": "tried",
+    "actor": "'database:' || session_user",
+    "subject": "'table:key'",
+    "details": "'{}'::jsonb",
+}
+_TRY = """DO $try$
+DECLARE tried text;
+BEGIN
+    FOREACH tried IN ARRAY ARRAY['insert', 'update', 'delete', 'truncate'] LOOP
+        INSERT INTO {log} ({columns}) VALUES ({values});
+    END LOOP;
+    RAISE EXCEPTION USING ERRCODE = 'PG000';
+EXCEPTION WHEN SQLSTATE 'PG000' THEN
+    NULL;
+END
+$try$"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,9 @@ class AuditTriggers:
                 yield Refusal(qualify(name), "there is no such table", "correct audit.watch")
             elif relation.kind not in ("r", PARTITIONED):
                 yield Refusal(qualify(name), "it is no table", "watch the table itself")
+            if name == self.log or (relation is not None and self.log in relation.parents):
+                found = "the log itself: each row in it would write another one"
+                yield Refusal(qualify(name), found, "take it out of audit.watch")
         for leaf in (one for name in self.watched for one in leaves(catalog, name)):
             if catalog.relations[leaf].kind == FOREIGN:
                 yield Refusal(qualify(leaf), "a foreign table", "audit its changes where they are")
@@ -131,20 +151,14 @@ class AuditTriggers:
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """As `model.Operation.plan_remaining`: the function, then one action a table."""
         actions = []
-        body = self._body(catalog)
-        standing = self._standing_sources(catalog)
-        ours = self.function is None
-        if ours and (self._function not in catalog.functions or standing - {body}):
-            sql = (
-                f"CREATE OR REPLACE FUNCTION {qualify(self._function)}() RETURNS trigger\n"
-                "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS "
-                f"$body${body}$body$"
-            )
-            actions.append(Action(f"make the function {qualify(self._function)}", (sql,)))
+        if self.function is None and not self._function_stands(catalog):
+            actions.append(self._make_function(catalog))
         for name in self.watched:
             statements = self._of_table(catalog, name)
             if statements:
-                locks = (Lock(LockMode.ACCESS_EXCLUSIVE, qualify(name)),)
+                drops = any(one.startswith("DROP") for one in statements)
+                mode = LockMode.ACCESS_EXCLUSIVE if drops else LockMode.SHARE_ROW_EXCLUSIVE
+                locks = (Lock(mode, qualify(name)),)
                 what = f"audit every change of {qualify(name)}"
                 actions.append(Action(what, tuple(statements), locks=locks))
         return tuple(actions)
@@ -188,13 +202,39 @@ class AuditTriggers:
             values=", ".join(values.values()),
         )
 
-    def _standing_sources(self, catalog: Catalog) -> set[str]:
-        return {
-            trigger.source
-            for relation in catalog.relations.values()
-            for trigger in relation.triggers
-            if trigger.function == self._function
-        }
+    def _function_stands(self, catalog: Catalog) -> bool:
+        stands = catalog.functions.get(self._function)
+        return (
+            stands is not None
+            and stands.source == self._body(catalog)
+            and stands.definer
+            and stands.settings == ("search_path=pg_catalog, pg_temp",)
+        )
+
+    def _make_function(self, catalog: Catalog) -> Action:
+        log, function = catalog.get(self.log), qualify(self._function)
+        statements = [
+            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger\n"
+            "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS "
+            f"$body${self._body(catalog)}$body$"
+        ]
+        if log is not None:
+            statements.insert(0, self._try_log(log))
+            if catalog.superuser and log.owner != catalog.role:
+                # Casts of the watched tables' types are called in it: never as a superuser.
+                statements.append(f"ALTER FUNCTION {function}() OWNER TO {quote(log.owner)}")
+        return Action(f"make the function {function}", tuple(statements))
+
+    def _try_log(self, log: Relation) -> str:
+        """Rows such as it will write, taken back at once: where the log refuses one of them, the
+        application's writes would be refused."""
+        values = self._columns(log)
+        trial = {**values, **{one: _TRIAL[one] for one in _TRIAL if one in values}}
+        return _TRY.format(
+            log=qualify(self.log),
+            columns=", ".join(map(quote, trial)),
+            values=", ".join(trial.values()),
+        )
 
     def _relations(self, relation: Relation, catalog: Catalog) -> list[Relation]:
         """The table and all below it."""
@@ -214,6 +254,9 @@ class AuditTriggers:
             # Partitions get the row trigger of their parent, and no TRUNCATE trigger.
             if one is relation or relation.kind != PARTITIONED:
                 statements += self._make(one, ROW, _ROW_TYPE, relation.primary_key)
+            elif (cloned := one.trigger(ROW)) is not None and cloned.enabled != "A":
+                table = qualify(one.name)
+                statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {quote(ROW)}")
             statements += self._make(one, STATEMENT, _STATEMENT_TYPE, ())
         return statements
 

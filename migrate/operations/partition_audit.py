@@ -181,7 +181,7 @@ class PartitionAudit:
             stands = None
         if stands is None or not stands.validated:
             actions.append(self._prove(relation))
-        actions.append(self._swap(relation, cut))
+        actions.append(self._swap(relation, cut, catalog))
         return tuple(actions)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
@@ -293,7 +293,7 @@ class PartitionAudit:
             rows=max(0, relation.rows),
         )
 
-    def _swap(self, relation: Relation, cut: datetime) -> Action:
+    def _swap(self, relation: Relation, cut: datetime, catalog: Catalog) -> Action:
         """One transaction under ACCESS EXCLUSIVE, of the catalog alone."""
         table, legacy = self.object, qualify(self.legacy)
         statements = [
@@ -304,7 +304,7 @@ class PartitionAudit:
             "INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS INCLUDING GENERATED "
             f"INCLUDING STATISTICS) PARTITION BY RANGE ({quote(self.time_column)})",
             f"ALTER TABLE {table} DROP CONSTRAINT {quote(self._check)}",
-            *own_and_grant(self.table, relation),
+            *own_and_grant(self.table, relation, catalog),
             *self._take_over(relation),
             f"ALTER TABLE {table} ATTACH PARTITION {legacy} {Period(_EARLIEST, cut).values}",
             f"ALTER TABLE {legacy} DROP CONSTRAINT {quote(self._check)}",

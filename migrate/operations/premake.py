@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import PARTITIONED, Catalog, Relation
-from phasegate.migrate.identifiers import derive, qualify, quote
+from phasegate.migrate.identifiers import derive, literal, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal
 from phasegate.migrate.periods import Period, ahead, name_partition, parse_bound, uncovered
 
@@ -37,15 +37,17 @@ class Premake:
         relation = catalog.get(self.table)
         if relation is None or relation.kind != PARTITIONED:
             return ()
-        return tuple(
-            Refusal(
-                qualify(child.name),
-                "a default partition: each new one would scan it, under a lock on the log",
-                f"move its rows, then ALTER TABLE {self.object} DETACH PARTITION",
-            )
-            for child in children_of(relation, catalog)
-            if child.bound == "DEFAULT"
-        )
+        found = []
+        for child in children_of(relation, catalog):
+            name = qualify(child.name)
+            detach = f"ALTER TABLE {self.object} DETACH PARTITION {name}"
+            if child.bound == "DEFAULT":
+                what = "a default partition: each new one would scan it, under a lock on the log"
+                found.append(Refusal(name, what, f"move its rows, then {detach}"))
+            elif parse_bound(child.bound) is None:
+                what = f"its bound cannot be read: {child.bound}"
+                found.append(Refusal(name, what, f"bound it by two moments, or {detach}"))
+        return tuple(found)
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """As `model.Operation.plan_remaining`: one action a partition."""
@@ -60,29 +62,49 @@ class Premake:
             for part in uncovered(period, taken):
                 name = free_name(name_partition(self.table.table, part, self.length), names)
                 names.add(name)
-                actions.append(self._make(relation, TableName(self.table.schema, name), part))
+                made = TableName(self.table.schema, name)
+                actions.append(self._make(relation, catalog, made, part))
         return tuple(actions)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """They stay with the log."""
         return ()
 
-    def _make(self, relation: Relation, name: TableName, period: Period) -> Action:
+    def _make(
+        self, relation: Relation, catalog: Catalog, name: TableName, period: Period
+    ) -> Action:
         table, child = self.object, qualify(name)
         statements = (
             f"CREATE TABLE {child} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS "
-            "INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS INCLUDING GENERATED)",
-            *own_and_grant(name, relation),
+            "INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS INCLUDING GENERATED)"
+            f"{_storage(relation, catalog)}",
+            *own_and_grant(name, relation, catalog),
             f"ALTER TABLE {table} ATTACH PARTITION {child} {period.values}",
         )
         locks = (Lock(LockMode.SHARE_UPDATE_EXCLUSIVE, table),)
         return Action(f"make the partition {child} {period.values}", statements, locks=locks)
 
 
-def own_and_grant(name: TableName, like: Relation) -> list[str]:
-    """The owner and the grants of one table for another, new one."""
+def _storage(relation: Relation, catalog: Catalog) -> str:
+    """As the newest partition has it: a partitioned table has no options of its own."""
+    newest = next((one for one, _ in reversed(bounded(relation, catalog))), None)
+    if newest is None:
+        return ""
+    pairs = [option.partition("=") for option in newest.options]
+    listed = ", ".join(f"{quote(name)} = {literal(value)}" for name, _, value in pairs)
+    options = f" WITH ({listed})" if listed else ""
+    return options + (f" TABLESPACE {quote(newest.tablespace)}" if newest.tablespace else "")
+
+
+def own_and_grant(name: TableName, like: Relation, catalog: Catalog) -> list[str]:
+    """The owner and the grants of one table for another, new one, and no others."""
     table = qualify(name)
-    statements = [f"ALTER TABLE {table} OWNER TO {quote(like.owner)}"]
+    # What default privileges gave: a log must not become readable by being partitioned.
+    statements = [
+        f"REVOKE ALL ON {table} FROM {quote(one) if one else 'PUBLIC'}"
+        for one in catalog.default_grantees
+    ]
+    statements.append(f"ALTER TABLE {table} OWNER TO {quote(like.owner)}")
     for grantee, privilege, passes_on in like.grants:
         to = quote(grantee) if grantee else "PUBLIC"
         option = " WITH GRANT OPTION" if passes_on else ""

@@ -59,6 +59,14 @@ FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS asked (schema, name)
 JOIN pg_namespace AS n ON n.nspname = asked.schema
 JOIN pg_class AS c ON c.relnamespace = n.oid AND starts_with(c.relname, left(asked.name, 12));
 
+-- name: default_grantees
+SELECT DISTINCT CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee)::text END
+FROM pg_default_acl AS d
+CROSS JOIN aclexplode(d.defaclacl) AS x
+WHERE d.defaclobjtype = 'r' AND d.defaclrole = (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user)
+    AND x.grantee <> d.defaclrole
+ORDER BY 1;
+
 -- name: detached
 -- Tables of a schema that are no partition, and whose comment begins so.
 SELECT n.nspname::text, c.relname::text

@@ -77,7 +77,7 @@ def test_the_table_becomes_the_first_partition_and_nothing_is_copied(migrating: 
         "INSERT INTO audit_logs (category, action, actor, subject) VALUES ('a', 'b', 'c', 'd')"
     )
     [(largest, count)] = database.execute("SELECT max(id), count(*) FROM audit_logs")
-    assert (largest, count) == (held[0][0] + 1, held[0][0] + 1)
+    assert (largest > held[0][0], count) == (True, held[0][0] + 1)
 
 
 def test_a_second_pass_leaves_the_schema_as_it_is(migrating: Migrating) -> None:

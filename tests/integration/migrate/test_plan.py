@@ -70,9 +70,10 @@ def check_audit(step: PlannedStep) -> None:
     # Neither read nor indexed under the strong lock, and new tables are not told.
     assert (swap.measured.scans, swap.measured.builds, swap.measured.rewrites) == ((), (), ())
     # Before the table is partitioned nothing is left of it.
-    assert [one.action.what.split()[:3] for one in ready.actions] == [
-        ["make", "the", "partition"]
-    ] * 3
+    # The first partition ends at least a week ahead: near the end of a month, with the next one.
+    assert len(ready.actions) in (2, 3)
+    for one in ready.actions:
+        assert one.action.what.split()[:3] == ["make", "the", "partition"]
     assert modes(ready.actions[0]) == {"public.audit_logs": LockMode.SHARE_UPDATE_EXCLUSIVE}
     assert ready.actions[0].scans == ()
     assert modes(triggers.actions[-1]) == {"public.users": LockMode.SHARE_ROW_EXCLUSIVE}
