@@ -103,7 +103,8 @@ class Trigger:
 @dataclass(frozen=True)
 class Dependent:
     """Something that names the table: `kind` is view, materialized view, rule, policy, publication,
-    function (that names it in its body), statistics, generated column, foreign table's child, user
+    function (that names it in its body), bound function (that would follow it to another name),
+    rule of its own, publication of many, statistics, generated column, foreign table's child, user
     of the primary key (which goes with the key) …"""
 
     kind: str

@@ -29,6 +29,12 @@ beyond it, so it must not come near while a run waits, or while a killed one is 
 NEAR = timedelta(days=1)
 """An announced cut that is nearer than this is announced anew."""
 _TYPE = "timestamp with time zone"
+# What is bound to the table itself and not to its name; a rule of its own may be what keeps the
+# log from being altered.
+_FOLLOWS = {
+    *("view", "materialized view", "rule", "rule of its own"),
+    *("publication", "row type", "bound function"),
+}
 # In one transaction nobody sees the table without its name, its key or its identity.
 _IN_THE_SWAP = {
     "renaming-table": "the new parent takes the name in the same transaction",
@@ -114,11 +120,17 @@ class PartitionAudit:
             remedy = "drop the policies and make them again on the partitioned table"
             yield Refusal(self.object, "it has row security", remedy)
         for one in relation.dependents:
-            if one.kind in ("view", "materialized view", "rule", "publication", "row type"):
+            if one.kind in _FOLLOWS:
                 yield Refusal(
                     f"{one.kind} {one.name}",
                     f"it would go on to mean {qualify(self.legacy)}",
                     "drop it, and make it again after this step",
+                )
+            elif one.kind == "publication of many":
+                yield Refusal(
+                    f"publication {one.name}",
+                    "it would publish partitions by names that no subscriber knows",
+                    f"ALTER PUBLICATION {quote(one.name)} SET (publish_via_partition_root = true)",
                 )
         yield from NotNull(self.table, self.time_column).find_refusals(catalog)
         yield from self._refuse_keys(relation)

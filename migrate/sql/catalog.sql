@@ -281,6 +281,32 @@ SELECT json_build_object(
             WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
                 AND d.refobjid = c.oid AND r.ev_class <> c.oid
             UNION ALL
+            SELECT 'rule of its own', quote_ident(r.rulename), pg_get_ruledef(r.oid)
+            FROM pg_rewrite AS r
+            WHERE r.ev_class = c.oid AND c.relkind IN ('r', 'p')
+            UNION ALL
+            -- Bound to the table itself, or to its row type, and not to its name.
+            SELECT 'bound function', d.objid::regprocedure::text, ''
+            FROM pg_depend AS d
+            WHERE d.classid = 'pg_proc'::regclass AND (
+                d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                OR d.refclassid = 'pg_type'::regclass AND c.reltype <> 0 AND d.refobjid IN (
+                    c.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = c.reltype)
+                )
+            )
+            UNION ALL
+            -- Of all tables, or of all of a schema; by the names of partitions.
+            SELECT 'publication of many', b.pubname::text, ''
+            FROM pg_publication AS b
+            WHERE c.oid IN (SELECT oid FROM named) AND c.relkind = 'r' AND NOT b.pubviaroot
+                AND EXISTS (
+                    SELECT FROM pg_get_publication_tables(b.pubname::text) AS p WHERE p.relid = c.oid
+                )
+                AND NOT EXISTS (
+                    SELECT FROM pg_publication_rel AS pr
+                    WHERE pr.prpubid = b.oid AND pr.prrelid = c.oid
+                )
+            UNION ALL
             -- GROUP BY the key alone shows other columns by leave of the key.
             SELECT
                 'user of the primary key',

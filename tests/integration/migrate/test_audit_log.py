@@ -242,6 +242,32 @@ REFUSED = {
         "DROP VIEW v",
         "it would go on to mean",
     ),
+    "a rule that guards it": (
+        "CREATE RULE r AS ON DELETE TO audit_logs DO INSTEAD NOTHING",
+        "DROP RULE r ON audit_logs",
+        "it would go on to mean",
+    ),
+    "a function bound to it": (
+        "CREATE FUNCTION f() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM audit_logs; END",
+        "DROP FUNCTION f",
+        "it would go on to mean",
+    ),
+    "a function of its rows": (
+        "CREATE FUNCTION f(audit_logs) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION f",
+        "it would go on to mean",
+    ),
+    "a publication of all": (
+        "CREATE PUBLICATION p FOR ALL TABLES",
+        "DROP PUBLICATION p",
+        "names that no subscriber knows",
+    ),
+    "an invalid index": (
+        "CREATE INDEX broken ON audit_logs (actor);"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass",
+        "DROP INDEX broken",
+        "an invalid index",
+    ),
     "a unique index": (
         "CREATE UNIQUE INDEX mine ON audit_logs (subject, id)",
         "DROP INDEX mine",

@@ -192,6 +192,7 @@ def test_functions_and_views_that_name_a_table_are_told(on_18: Migrating) -> Non
     assert told == {
         ("function", "public.by_name()"),
         ("function", "public.parsed(n integer)"),
+        ("bound function", "public.parsed(integer)"),
         ("view", "public.names"),
         ("foreign key", "public.user_roles, user_roles_user_id_fkey"),
     }
