@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 import psycopg
 
-from phasegate.contract.errors import PhasegateError, PlanRefused, StepFailed
-from phasegate.contract.migration import Event
+from phasegate.contract.errors import PlanRefused, StepFailed
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_tables import Table
 from phasegate.migrate.command import by_option, config_option, read_settings
@@ -22,6 +21,7 @@ from phasegate.migrate.opening import open_run
 from phasegate.migrate.operations.backfill import Backfill
 from phasegate.migrate.phases import make_backfill
 from phasegate.migrate.runner import Run
+from phasegate.migrate.sessions import is_lost
 from phasegate.validators.call import read_duration
 
 STEP = "populate-uuids"
@@ -54,17 +54,12 @@ def backfill(*, config: Path | None, names: tuple[str, ...], window: float | Non
     """Give every row its UUID: by ranges of pages, on two sessions, held back by the probes."""
     settings = read_settings(config)
     operations = [make_backfill(table) for table in choose_tables(settings, names)]
-    with open_run(settings, Terms(), window=window, by=by) as run:
-        run.journal.write(Event.RUN_STARTED, facts={"command": "backfill"})
-        try:
-            for operation in operations:
-                fill(run, operation)
-        except PhasegateError as error:
-            run.journal.write(
-                Event.RUN_ENDED, facts={"exit_code": error.exit_code, "why": str(error)}
-            )
-            raise
-        run.journal.write(Event.RUN_ENDED, facts={"exit_code": 0})
+    with (
+        open_run(settings, Terms(), window=window, by=by) as run,
+        run.recorded({"command": "backfill"}),
+    ):
+        for operation in operations:
+            fill(run, operation)
 
 
 def choose_tables(settings: Settings, names: tuple[str, ...]) -> tuple[Table, ...]:
@@ -102,6 +97,8 @@ def fill(run: Run, operation: Backfill) -> None:
         done = apply_operation(operation, context, run.connection, run.catalog)
     except psycopg.Error as error:
         run.control.check()
+        if is_lost(error):
+            raise
         raise StepFailed(STEP, str(error)) from error
     if done:
         run.say(

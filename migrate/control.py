@@ -18,13 +18,17 @@ import psycopg
 from phasegate.contract.errors import Interrupted
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection
+from phasegate.migrate.model import Say
 
 POLL_SECONDS = 0.5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One for all of Phasegate's runners in a database; the figure itself means nothing.
 RUNNER_LOCK = 0x7068_6173_6567_6174
+# Held, shared, by every session of a run: by it the next run finds what a dead one left behind.
+SESSION_LOCK = RUNNER_LOCK + 1
+EARLIER_SECONDS = 60.0
 _SQL = load_sql("journal")
-_HOLDER = """
+_HOLDERS = """
 SELECT a.pid, a.application_name, COALESCE(host(a.client_addr), 'local'), a.backend_start::text
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -127,9 +131,42 @@ def take_runner_lock(connection: Connection) -> None:
     [[taken]] = connection.execute("SELECT pg_try_advisory_lock(%s)", (RUNNER_LOCK,)).fetchall()
     if taken:
         return
-    holder = connection.execute(_HOLDER, (RUNNER_LOCK,)).fetchone()
+    holder = connection.execute(_HOLDERS, (RUNNER_LOCK,)).fetchone()
     who = "" if holder is None else "; {1} on {2}, pid {0}, since {3}".format(*holder)
     raise Interrupted(f"another runner is at work in this database{who}: phasegate migrate status")
+
+
+def mark_session(connection: Connection) -> Connection:
+    """Make a session known as one of a run. Nobody takes the lock but shared: it never waits."""
+    try:
+        connection.execute("SELECT pg_advisory_lock_shared(%s)", (SESSION_LOCK,))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def end_earlier_sessions(connection: Connection, say: Say) -> None:
+    """End what a run that is dead left at work in the server, which need not know yet that its
+    client is gone. To be called with the runner's lock, before any session of ours is marked.
+
+    Raises Interrupted where one does not end.
+    """
+    deadline = time.monotonic() + EARLIER_SECONDS
+    told: set[int] = set()
+    while left := connection.execute(_HOLDERS, (SESSION_LOCK,)).fetchall():
+        if time.monotonic() >= deadline:
+            pids = ", ".join(str(row[0]) for row in left)
+            raise Interrupted(f"sessions of a run that is dead are still at work: pid {pids}")
+        for pid, name, host, since in left:
+            if pid in told:
+                continue
+            told.add(pid)
+            say(f"ends a session of a run that is dead: {name} on {host}, pid {pid}, since {since}")
+            # Another role's may not be ended, and ends by itself.
+            with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        time.sleep(0.1)
 
 
 def set_wanted(connection: Connection, wanted: str, by: str) -> None:

@@ -23,7 +23,7 @@ from phasegate.contract.migration import Event
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Connection, Context
 from phasegate.migrate.model import Action, Operation, Patience
-from phasegate.migrate.sessions import set_patience
+from phasegate.migrate.sessions import is_lost, set_patience
 
 LOCK_PATIENCE_SECONDS = 600.0
 """How long an action is tried again; then the run stops, resumable."""
@@ -184,7 +184,7 @@ def with_patience(
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 # An abort cancels what is running.
                 context.control.check()
-                if connection.closed:
+                if is_lost(error):
                     raise
                 raise StepFailed(context.step, f"{action.what}: {error}") from error
             except psycopg.IntegrityError as error:

@@ -153,6 +153,18 @@ def read_file(path: Path) -> list[Entry]:
     return found
 
 
+def mend_file(path: Path) -> None:
+    """Cut off a last line that a crash or a full disk left without its end: the next one would go
+    on in it. What it told stands in the database."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        written = file.read()
+        whole = written.rfind(b"\n") + 1
+        if whole < len(written):
+            file.truncate(whole)
+
+
 def missing_entries(known: Iterable[Entry], of: Iterable[Entry]) -> list[Entry]:
     """Those of `of` that `known` lacks."""
     ids = {entry.id for entry in known}

@@ -14,15 +14,21 @@ from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection, Throttle
-from phasegate.migrate.control import RunControl, set_wanted, take_runner_lock
+from phasegate.migrate.control import (
+    RunControl,
+    end_earlier_sessions,
+    mark_session,
+    set_wanted,
+    take_runner_lock,
+)
 from phasegate.migrate.gate import Terms
-from phasegate.migrate.journal import Journal, fetch_entries, missing_entries, read_file
+from phasegate.migrate.journal import Journal, fetch_entries, mend_file, missing_entries, read_file
 from phasegate.migrate.model import Patience
 from phasegate.migrate.operations.permission_tables import PermissionTables
 from phasegate.migrate.phases import make_steps
 from phasegate.migrate.runner import Run
 from phasegate.migrate.screen import Screen
-from phasegate.migrate.sessions import open_session
+from phasegate.migrate.sessions import interrupting, open_session
 from phasegate.migrate.throttle import ProbeThrottle
 
 
@@ -63,12 +69,18 @@ def open_run(
 ) -> Iterator[Run]:
     """A run that is the only one. Raises SourceUnavailable, PlanRefused, Interrupted where another
     is at work, JournalMismatch where the journal is not this database's."""
-    connect = connector(settings)
-    with ExitStack() as stack:
-        connection = stack.enter_context(connect(Patience.METADATA))
-        refuse_standby(connection)
-        lock = stack.enter_context(connect(Patience.BATCH))
+    connect_any = connector(settings)
+    screen = Screen()
+    with interrupting(), ExitStack() as stack:
+        lock = stack.enter_context(connect_any(Patience.BATCH))
+        refuse_standby(lock)
         take_runner_lock(lock)
+        end_earlier_sessions(lock, screen.say)
+
+        def connect(patience: Patience) -> Connection:
+            return mark_session(connect_any(patience))
+
+        connection = stack.enter_context(connect(Patience.METADATA))
         writer = stack.enter_context(connect(Patience.BATCH))
         journal = Journal(writer, settings.migrate.backup.directory, fetch_identity(connection), by)
         journal.open()
@@ -79,7 +91,7 @@ def open_run(
             settings.migrate.backup.directory,
             "",
         )
-        screen = Screen(saver.progress)
+        screen.save = saver.progress
         control = RunControl(lock, window)
         throttle = stack.enter_context(open_throttle(settings, connect, control, screen))
         stack.enter_context(control.running())
@@ -128,6 +140,7 @@ def reconcile(journal: Journal) -> None:
     was restored, or failed over to a standby that lacked it: then nobody knows what of the
     application's side is still so. Raises JournalMismatch.
     """
+    mend_file(journal.file)
     known, kept = journal.entries(), read_file(journal.file)
     foreign = {entry.identity for entry in known if not same_database(entry.identity, journal)}
     if foreign:

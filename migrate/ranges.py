@@ -79,6 +79,11 @@ class _Queue:
                 del self.ranges[0]
             return lower, cut
 
+    def drop(self) -> None:
+        """Nothing is left to take."""
+        with self.guard:
+            self.ranges.clear()
+
     def finish(self, taken: Range, rows: int, seconds: float) -> None:
         """It is committed."""
         with self.guard:
@@ -161,11 +166,23 @@ def _run_table(
     update = work.update
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ranges") as pool:
         futures = [
-            pool.submit(_run_worker, update, table, name, context, queue) for _ in range(WORKERS)
+            pool.submit(_run_until_one_fails, update, table, name, context, queue)
+            for _ in range(WORKERS)
         ]
     for future in futures:
         future.result()
     return queue.rows
+
+
+def _run_until_one_fails(
+    update: str, table: TableName, name: str, context: Context, queue: _Queue
+) -> None:
+    try:
+        _run_worker(update, table, name, context, queue)
+    except BaseException:
+        # The error is told once all are done: the others must not go on for hours.
+        queue.drop()
+        raise
 
 
 def _run_worker(update: str, table: TableName, name: str, context: Context, queue: _Queue) -> None:

@@ -8,8 +8,8 @@ have opened.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -43,6 +43,7 @@ from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation, Patience, Say, Step
 from phasegate.migrate.plan import make_plan, refuse
+from phasegate.migrate.sessions import interrupting, is_lost
 
 ROUNDING_SECONDS = 1e-3
 MakeSteps = Callable[[Settings, Catalog], tuple[Step, ...]]
@@ -81,17 +82,26 @@ class Run:
         refuse(make_plan(steps, catalog))
         self._refuse_drift(steps)
         last = PHASES.index(only or until or PHASES[-1])
-        self.journal.write(Event.RUN_STARTED, facts={"phases": list(PHASES[: last + 1])})
-        try:
+        with self.recorded({"phases": list(PHASES[: last + 1])}):
             for phase in PHASES[: last + 1]:
                 self._go_through(phase, [step for step in steps if step.phase == phase], only)
+
+    @contextmanager
+    def recorded(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """The block is what is run: its beginning, its end and what ended it are journalled. A session that is lost in it is Interrupted."""
+        self.journal.write(Event.RUN_STARTED, facts=facts)
+        try:
+            with interrupting():
+                yield
         except PhasegateError as error:
             # Where the server is gone, the next run finds no end of this one, which says just that.
             with suppress(psycopg.Error):
-                facts = {"exit_code": error.exit_code, "why": str(error)}
-                self.journal.write(Event.RUN_ENDED, facts=facts)
+                self._end({"exit_code": error.exit_code, "why": str(error)})
             raise
-        self.journal.write(Event.RUN_ENDED, facts={"exit_code": 0})
+        self._end({"exit_code": 0})
+
+    def _end(self, facts: Mapping[str, Any]) -> None:
+        self.journal.write(Event.RUN_ENDED, facts=facts)
 
     def _facts(self, phase: str) -> PhaseFacts:
         return fold_phases(self.journal.entries())[phase]
@@ -202,8 +212,9 @@ class Run:
 
     def _lost_or_failed(self, step: Step, error: psycopg.Error) -> PhasegateError:
         self.control.check()
-        if self.connection.closed:
-            return Interrupted(f"step {step.name}: the server ended our session: {error}")
+        if is_lost(error):
+            told = str(error).strip()
+            return Interrupted(f"step {step.name}: the server ended our session: {told}")
         return StepFailed(step.name, str(error))
 
     def _pass_gate(self, phase: str) -> None:

@@ -40,7 +40,7 @@ class Screen:
     """`save` keeps progress where others see it; called from any thread."""
 
     def __init__(self, save: Save | None = None) -> None:
-        self._save = save
+        self.save = save
         self._terminal = sys.stderr.isatty()
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._guard = threading.RLock()
@@ -90,8 +90,8 @@ class Screen:
             self._open = True
 
     def _keep(self) -> None:
-        if self._save is not None and self._latest:
-            self._save(**self._latest, note=self._note)
+        if self.save is not None and self._latest:
+            self.save(**self._latest, note=self._note)
 
     def _clear(self) -> None:
         if self._open:

@@ -6,12 +6,13 @@ zone; row security may hide rows from us. So nothing is inherited.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from phasegate.contract.errors import PlanRefused, SourceUnavailable
+from phasegate.contract.errors import Interrupted, PlanRefused, SourceUnavailable
 from phasegate.migrate.model import Patience
 
 APPLICATION_NAME = "phasegate migrate"
@@ -111,3 +112,23 @@ def _prepare(connection: Connection) -> None:
     connection.execute(
         f"SELECT {calls}".encode(), [part for pair in chosen.items() for part in pair]
     )
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the session is gone, or the server: not what was sent, but that it could be sent."""
+    if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return False
+    # Class 08 is of connections; 57P is a session or a server that somebody ended. What libpq
+    # finds out by itself has no code.
+    return error.sqlstate is None or error.sqlstate[:3] in ("57P", "080")
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """A session that is lost in the block is no failure of the work: Interrupted."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if not is_lost(error):
+            raise
+        raise Interrupted(f"the server ended our session: {str(error).strip()}") from error
