@@ -23,6 +23,7 @@ from phasegate.migrate.control import (
 )
 from phasegate.migrate.gate import Terms
 from phasegate.migrate.journal import Journal, fetch_entries, mend_file, missing_entries, read_file
+from phasegate.migrate.lock_watch import watch_locks
 from phasegate.migrate.model import Patience
 from phasegate.migrate.operations.permission_tables import PermissionTables
 from phasegate.migrate.phases import make_steps
@@ -108,6 +109,7 @@ def open_run(
             throttle=throttle,
             report=screen.report,
             options=options or {},
+            watch=stack.enter_context(watch_locks(connect)),
         )
 
 

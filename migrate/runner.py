@@ -41,6 +41,7 @@ from phasegate.migrate.control import RunControl
 from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
+from phasegate.migrate.lock_watch import LockWatch
 from phasegate.migrate.model import Operation, Patience, Say, Step
 from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.sessions import interrupting, is_lost
@@ -66,6 +67,7 @@ class Run:
     throttle: Throttle = field(default_factory=AtFullSpeed)
     report: Callable[[str, str, float, float, str], None] = lambda *_: None
     options: Mapping[str, Any] = field(default_factory=dict)
+    watch: LockWatch = field(default_factory=LockWatch)
 
     def catalog(self) -> Catalog:
         """The catalog of this moment."""
@@ -88,7 +90,8 @@ class Run:
 
     @contextmanager
     def recorded(self, facts: Mapping[str, Any]) -> Iterator[None]:
-        """The block is what is run: its beginning, its end and what ended it are journalled. A session that is lost in it is Interrupted."""
+        """The block is what is run: its beginning, its end and what ended it are journalled, and
+        what it cost others is said. A session that is lost in it is Interrupted."""
         self.journal.write(Event.RUN_STARTED, facts=facts)
         try:
             with interrupting():
@@ -101,7 +104,9 @@ class Run:
         self._end({"exit_code": 0})
 
     def _end(self, facts: Mapping[str, Any]) -> None:
-        self.journal.write(Event.RUN_ENDED, facts=facts)
+        if told := self.watch.describe():
+            self.say(told)
+        self.journal.write(Event.RUN_ENDED, facts={**facts, **self.watch.facts()})
 
     def _facts(self, phase: str) -> PhaseFacts:
         return fold_phases(self.journal.entries())[phase]
