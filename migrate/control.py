@@ -27,6 +27,7 @@ RUNNER_LOCK = 0x7068_6173_6567_6174
 # Held, shared, by every session of a run: by it the next run finds what a dead one left behind.
 SESSION_LOCK = RUNNER_LOCK + 1
 EARLIER_SECONDS = 60.0
+LOST = "the session that held the lock of the one runner is gone"
 _SQL = load_sql("journal")
 _HOLDERS = """
 SELECT a.pid, a.application_name, COALESCE(host(a.client_addr), 'local'), a.backend_start::text
@@ -117,7 +118,7 @@ class RunControl:
             try:
                 row = self._lock.execute(_SQL["wanted"].encode()).fetchone()
             except psycopg.Error:
-                self.stop("the session that held the lock of the one runner is gone", cancel=True)
+                self.stop(LOST, cancel=True)
                 return
             if row is not None and row[0] != "run":
                 wanted, by = row
@@ -136,14 +137,25 @@ def take_runner_lock(connection: Connection) -> None:
     raise Interrupted(f"another runner is at work in this database{who}: phasegate migrate status")
 
 
-def mark_session(connection: Connection) -> Connection:
-    """Make a session known as one of a run. Nobody takes the lock but shared: it never waits."""
+def mark_session(connection: Connection, lock: Connection) -> Connection:
+    """Make a session known as one of the run whose runner's lock `lock` has.
+
+    Nobody takes this one but shared: it never waits. Interrupted, and the session is closed, where
+    another runner is at work meanwhile: whoever slept through the loss of its lock must do nothing.
+    """
     try:
         connection.execute("SELECT pg_advisory_lock_shared(%s)", (SESSION_LOCK,))
+        _refuse_another(connection, lock)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _refuse_another(connection: Connection, lock: Connection) -> None:
+    runner = connection.execute(_HOLDERS, (RUNNER_LOCK,)).fetchone()
+    if runner is None or runner[0] != lock.info.backend_pid:
+        raise Interrupted(LOST)
 
 
 def end_earlier_sessions(connection: Connection, say: Say) -> None:

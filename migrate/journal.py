@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 import phasegate
-from phasegate.contract.errors import JournalMismatch
+from phasegate.contract.errors import Interrupted, JournalMismatch
 from phasegate.contract.migration import JOURNAL_VERSION, SCHEMA, Entry, Event
 from phasegate.contract.secrets import redactor
 from phasegate.migrate.catalog import load_sql
@@ -83,15 +83,20 @@ class Journal:
         connection.execute(_SQL["insert"].encode(), values)
 
     def append(self, entry: Entry) -> None:
-        """Put it into the file, whole and synced."""
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Put it into the file, whole and synced; Interrupted where that cannot be."""
         line = msgspec.json.encode(entry) + b"\n"
-        descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                written = os.write(descriptor, line)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unwritten(self.file, str(error)) from error
+        if written < len(line):
+            raise _unwritten(self.file, "the disk is full")
 
     def write(self, event: Event, **fields: Any) -> Entry:
         """Both, for what is no part of a transaction."""
@@ -151,6 +156,13 @@ def read_file(path: Path) -> list[Entry]:
             if any(rest.strip() for rest in lines[number:]):
                 raise JournalMismatch(f"{path}:{number}: is no entry: {error}") from None
     return found
+
+
+def _unwritten(path: Path, why: str) -> Interrupted:
+    return Interrupted(
+        f"the journal beside the backups cannot be written: {path}: {why}; the database has the "
+        "entry, and the next run copies it"
+    )
 
 
 def mend_file(path: Path) -> None:

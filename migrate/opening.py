@@ -79,7 +79,7 @@ def open_run(
         end_earlier_sessions(lock, screen.say)
 
         def connect(patience: Patience) -> Connection:
-            return mark_session(connect_any(patience))
+            return mark_session(connect_any(patience), lock)
 
         connection = stack.enter_context(connect(Patience.METADATA))
         writer = stack.enter_context(connect(Patience.BATCH))

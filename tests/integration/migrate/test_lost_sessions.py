@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,21 @@ from tests.fixtures.database import Database
 from tests.fixtures.migrating import connect_parameters, open_migrating
 
 T = TableName("public", "t")
+
+
+def await_true(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        time.sleep(0.02)
+    raise AssertionError(holds)
+
+
+def is_taken(lock: psycopg.Connection[Any]) -> bool:
+    with suppress(Interrupted):
+        take_runner_lock(lock)
+        return True
+    return False
 
 
 def end(database: Database, pid: int) -> None:
@@ -81,7 +99,10 @@ def test_one_worker_that_lost_its_session_stops_the_other(
 def test_what_a_dead_run_left_at_work_is_ended_and_told(any_database: Database) -> None:
     parameters = connect_parameters(any_database)
     any_database.execute("CREATE TABLE t (id integer)")
-    dead = mark_session(open_session(parameters))
+    former = open_session(parameters)
+    take_runner_lock(former)
+    dead = mark_session(open_session(parameters), former)
+    former.close()
     pid, failures = dead.info.backend_pid, list[str]()
 
     def work() -> None:
@@ -94,7 +115,9 @@ def test_what_a_dead_run_left_at_work_is_ended_and_told(any_database: Database) 
     thread.start()
     said: list[str] = []
     with open_session(parameters) as lock, open_session(parameters) as stranger:
-        take_runner_lock(lock)
+        await_true(partial(is_taken, lock))
+        with pytest.raises(Interrupted, match="lock of the one runner is gone"):
+            mark_session(open_session(parameters), stranger)
         began = time.monotonic()
         end_earlier_sessions(lock, said.append)
         assert time.monotonic() - began < 5
@@ -120,3 +143,18 @@ def test_a_line_of_the_journal_that_was_cut_does_not_spoil_the_next(
         assert [entry.what for entry in read_file(journal.file)] == ["one", "two"]
         journal.write(Event.CHECKED, what="three")
         assert [entry.what for entry in read_file(journal.file)] == ["one", "two", "three"]
+
+
+def test_a_full_disk_beside_the_backups_is_told_and_nothing_is_lost(
+    database: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    with open_session(connect_parameters(database)) as connection:
+        journal = Journal(connection, folder, "1/1/db")
+        journal.open()
+        folder.write_text("a file where the folder should be")
+        with pytest.raises(Interrupted, match=r"cannot be written: .*journal\.jsonl: .*exists"):
+            journal.write(Event.CHECKED, what="one")
+        folder.unlink()
+        reconcile(journal)
+        assert [entry.what for entry in read_file(journal.file)] == ["one"]
