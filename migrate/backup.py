@@ -106,10 +106,12 @@ def make_backup(
     named: Sequence[TableName] = (),
     control: Control,
     fail: Callable[[str], PhasegateError],
+    checksums: bool = True,
 ) -> Backup:
     """Dump the database that both lead to, and count it meanwhile in the same snapshot.
 
-    `connection` is a session of its own, in autocommit. Raises what `fail` makes of a reason;
+    `connection` is a session of its own, in autocommit; without `checksums` rows are only counted.
+    Raises what `fail` makes of a reason;
     then nothing is left but what was there.
     """
     began = time.monotonic()
@@ -118,7 +120,8 @@ def make_backup(
     counted: list[tuple[RowFacts, ...]] = []
 
     def count() -> None:
-        counted.append(count_rows(connection, fetch_tables(connection), named, control))
+        tables = fetch_tables(connection)
+        counted.append(count_rows(connection, tables, named, control, checksums=checksums))
 
     with _snapshot(connection, fail) as taken:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(taken.at))
@@ -175,7 +178,9 @@ def list_backups(folder: Path, identity: str) -> list[Backup]:
             backup = msgspec.json.decode(path.read_bytes(), type=Backup)
         except (OSError, msgspec.DecodeError):
             continue
-        if backup.format == RECORD_FORMAT and _lasting(backup.identity) == _lasting(identity):
+        if backup.format == RECORD_FORMAT and lasting_identity(backup.identity) == lasting_identity(
+            identity
+        ):
             found.append(backup)
     return sorted(found, key=lambda one: one.at, reverse=True)
 
@@ -290,7 +295,8 @@ def _file_name(database: str) -> str:
     return re.sub(r"[^\w.-]", "_", database)
 
 
-def _lasting(identity: str) -> tuple[str, str]:
+def lasting_identity(identity: str) -> tuple[str, str]:
+    """What of it stays through a promotion: the server and the database."""
     system, _, rest = identity.partition("/")
     return system, rest.partition("/")[2]
 

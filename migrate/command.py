@@ -51,9 +51,10 @@ Exit codes:
 """
 WATCH_SECONDS = 2.0
 PLACES = {
+    "backfill": "phasegate.migrate.backfill_command:backfill",
     "partitions": "phasegate.migrate.partitions_command:partitions",
     "plan": "phasegate.migrate.plan_command:plan",
-    "backfill": "phasegate.migrate.backfill_command:backfill",
+    "rehearse": "phasegate.migrate.rehearse_command:rehearse",
     "rollback": "phasegate.migrate.rollback_command:rollback",
     "warm-cache": "phasegate.migrate.warm_cache_command:warm_cache",
 }

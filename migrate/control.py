@@ -42,9 +42,10 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.database = (
 
 class RunControl:
     """The control of one run. `lock` is the session that holds the runner's lock; only this
-    class's own thread uses it. `window_seconds` is how long the run may last."""
+    class's own thread uses it; None where no other terminal can ask for anything.
+    `window_seconds` is how long the run may last."""
 
-    def __init__(self, lock: Connection, window_seconds: float | None = None) -> None:
+    def __init__(self, lock: Connection | None, window_seconds: float | None = None) -> None:
         self._lock = lock
         self._deadline = None if window_seconds is None else time.monotonic() + window_seconds
         self._window = window_seconds
@@ -114,7 +115,7 @@ class RunControl:
         ).start()
 
     def _poll(self) -> None:
-        while not self._over.wait(POLL_SECONDS):
+        while self._lock is not None and not self._over.wait(POLL_SECONDS):
             try:
                 row = self._lock.execute(_SQL["wanted"].encode()).fetchone()
             except psycopg.Error:

