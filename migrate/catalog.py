@@ -6,7 +6,8 @@ here and to `sql/catalog.sql`. Names are bare, never quoted, as in the settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -14,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from phasegate.contract.errors import LockNotAcquired
 from phasegate.contract.names import TableName
 
 TABLE, PARTITIONED, VIEW, MATERIALIZED, FOREIGN = "r", "p", "v", "m", "f"
@@ -237,15 +239,27 @@ def load_sql(topic: str) -> dict[str, str]:
     return found
 
 
+@contextmanager
+def _telling_locks() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise LockNotAcquired(
+            "the catalog cannot be read: somebody holds ACCESS EXCLUSIVE on one of the tables; "
+            "pg_locks tells who; the same command goes on when it is free"
+        ) from None
+
+
 def fetch_catalog(connection: psycopg.Connection[Any], names: Iterable[TableName]) -> Catalog:
-    """Read it all in one snapshot. `connection` is in autocommit; raises psycopg.Error."""
+    """Read it all in one snapshot. `connection` is in autocommit; raises psycopg.Error, and
+    LockNotAcquired while somebody holds a lock that forbids even to look at a table's size."""
     named = list(names)
     parameters = {
         "schemas": [name.schema for name in named],
         "tables": [name.table for name in named],
     }
     queries = load_sql("catalog")
-    with connection.transaction(), connection.cursor() as cursor:
+    with _telling_locks(), connection.transaction(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         [server] = cursor.execute(queries["server"].encode()).fetchall()
         rows = cursor.execute(queries["relations"].encode(), parameters).fetchall()

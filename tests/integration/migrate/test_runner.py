@@ -15,13 +15,19 @@ import psycopg
 import pytest
 
 from phasegate.contract.dossier import Options
-from phasegate.contract.errors import GateClosed, Interrupted, JournalMismatch, StepFailed
+from phasegate.contract.errors import (
+    GateClosed,
+    Interrupted,
+    JournalMismatch,
+    LockNotAcquired,
+    StepFailed,
+)
 from phasegate.contract.migration import Event, PhaseState, fold_phases
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.migrate import runner
-from phasegate.migrate.catalog import Catalog
+from phasegate.migrate.catalog import Catalog, fetch_catalog
 from phasegate.migrate.control import RunControl, set_wanted, take_runner_lock
 from phasegate.migrate.gate import Accepted, Decision, Terms
 from phasegate.migrate.journal import Journal
@@ -345,3 +351,16 @@ def test_phases_are_folded_from_the_entries(entries: list[Any]) -> None:
     assert facts["infrastructure"].steps == ("second",)
     assert facts["infrastructure"].finished > facts["infrastructure"].started > 0
     assert facts["schema"].state is PhaseState.PENDING
+
+
+def test_the_catalog_of_a_table_locked_by_others_is_a_lock_not_acquired(database: Database) -> None:
+    database.execute("CREATE TABLE t (id integer PRIMARY KEY)")
+    with (
+        psycopg.connect(database.conninfo()) as holder,
+        open_session(connect_parameters(database), Patience.METADATA) as connection,
+    ):
+        holder.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(LockNotAcquired, match="ACCESS EXCLUSIVE"):
+            fetch_catalog(connection, [T])
+        holder.rollback()
+        assert fetch_catalog(connection, [T]).get(T) is not None
