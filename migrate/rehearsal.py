@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from phasegate.contract.migration import PHASES
 from phasegate.migrate.backup import PART, RECORD, lasting_identity, sync_file
 from phasegate.migrate.checksum import checksum_step
 from phasegate.migrate.model import Step
@@ -25,13 +24,13 @@ PAGE = ".html"
 ELSEWHERE = frozenset(
     {
         *("backup", "backup_proof", "preflight", "hook", "drain", "framework"),
-        *("await_criteria", "warm_cache"),
+        *("await_criteria", "await_unread", "warm_cache"),
     }
 )
 """Kinds of operations that are about the application, the cache or the original: none is done in a
 rehearsal."""
-WINDOW_PHASE = "schema"
-"""From here on a maintenance window is open."""
+WINDOW = ("schema", "application")
+"""Phases while which a maintenance window is open."""
 
 
 class LoadFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,8 +182,7 @@ def seconds_by_step(rehearsal: Rehearsal | None, steps: Iterable[Step]) -> dict[
 def window_seconds(rehearsal: Rehearsal | None, steps: Iterable[Step]) -> float | None:
     """How long a maintenance window these steps need; None where one of them was not rehearsed as
     it is."""
-    inside = PHASES[PHASES.index(WINDOW_PHASE) :]
-    wanted = keep_rehearsed(step for step in steps if step.phase in inside)
+    wanted = keep_rehearsed(step for step in steps if step.phase in WINDOW)
     took = seconds_by_step(rehearsal, wanted)
     if not wanted or {step.name for step in wanted} - took.keys():
         return None

@@ -14,8 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from phasegate.contract.connection import database_conninfo
+from phasegate.contract.errors import SourceUnavailable
 from phasegate.contract.migration import SCHEMA
 from phasegate.contract.secrets import Secret
 from phasegate.contract.settings import Settings
@@ -56,12 +58,14 @@ def open_copy(
 ) -> Iterator[Copy]:
     """Dump the target and restore it, on the server `scratch` or a throw-away one.
 
-    Raises SourceUnavailable, StepFailed where it cannot be dumped or restored, Inconclusive where
-    no server can hold it, and what `control` raises.
+    Raises SourceUnavailable for either server, StepFailed where it cannot be dumped or restored,
+    Inconclusive where no server can hold it, and what `control` raises.
     """
     folder = settings.migrate.backup.directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     conninfo = database_conninfo(settings.database)
+    if scratch is not None:
+        _knock(scratch)
     # Beside the backups, where there is place for a dump; its name is no backup's.
     with TemporaryDirectory(prefix=f"{WORK}-", dir=folder) as private:
         with open_session(conninfo, Patience.SCAN) as connection:
@@ -103,6 +107,15 @@ def open_copy(
                 restore_seconds=time.monotonic() - began,
                 notes=notes,
             )
+
+
+def _knock(scratch: Secret) -> None:
+    """A dump may take hours: whether the server for it is there is seen before."""
+    given = conninfo_to_dict(scratch.reveal())
+    try:
+        open_session({key: str(value) for key, value in given.items() if value}).close()
+    except SourceUnavailable as error:
+        raise SourceUnavailable(FLAG, str(error).partition(": ")[2]) from None
 
 
 def _make_like_new(connection: Connection) -> None:

@@ -235,6 +235,8 @@ class Load:
                     kept.append(one)
         empty = sorted({one.table for one in statements if not keys[one.keys]})
         self.notes += [f"the load leaves out {name}: it is empty" for name in empty]
+        if not kept:
+            self.notes.append("there was no load: no table has a key of one column, and rows")
         return kept, keys
 
     def _open(self) -> psycopg.Connection[Any]:

@@ -14,7 +14,10 @@ from phasegate.migrate.rehearsal_plots import render_bars, render_latency
 NO_DURATION = (
     "a throw-away server: not a duration; rows, write-ahead log, disk, locks and ratios only"
 )
-DURATION = "seconds are as good as that server is like the target's own: hardware and settings"
+DURATION = (
+    "seconds are as good as that server is like the target's own, hardware and settings; nothing "
+    "held the loops over rows back here"
+)
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
 body { margin: 1.5rem auto; max-width: 78rem; padding: 0 1rem }

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -92,7 +91,7 @@ def rehearse(
         fetch = partial(fetch_catalog, connection, moved.named_tables)
         catalog = fetch()
         steps = make_steps(moved, catalog)
-        rehearsed = tuple(map(_presume, keep_rehearsed(steps)))
+        rehearsed = keep_rehearsed(steps)
         refuse(make_plan(rehearsed, catalog))
         tables = tuple(_fetch_tables(connection, moved))
         load = Load(copy.conninfo, plan_statements(catalog), rate)
@@ -147,15 +146,6 @@ def fetch_size(connection: Connection) -> tuple[int, int]:
     [row] = connection.execute(_SQL["size"].encode()).fetchall()
     wal, disk = row
     return wal, disk
-
-
-def _presume(step: Step) -> Step:
-    """What only the application can show, that nobody reads by the integer, is taken for shown."""
-    operations: list[Any] = [
-        dataclasses.replace(one, unread=True) if hasattr(one, "unread") else one  # type: ignore[type-var]
-        for one in step.operations
-    ]
-    return dataclasses.replace(step, operations=tuple(operations))
 
 
 def _take_all(steps: Sequence[Step], work: _Work) -> tuple[list[_Done], str]:

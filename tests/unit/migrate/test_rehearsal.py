@@ -33,8 +33,9 @@ from phasegate.migrate.rehearsal_page import DURATION, NO_DURATION, render_lines
 from tests.fixtures.planned import uuid_steps
 
 ON_TABLES = {
-    *("audit_triggers", "backfill", "not_null", "partition_audit", "premake", "proof"),
+    *("audit_triggers", "backfill", "not_null", "padding", "partition_audit", "permission_tables"),
     *("reference_backfill", "reference_column", "reference_index", "reference_key"),
+    *("premake", "proof", "retire_partitions"),
     *("reference_proof", "swap_primary", "unique_index", "uuid_column"),
 }
 """Kinds of operations that a copy can show."""
@@ -104,7 +105,8 @@ def test_a_window_is_known_only_where_each_of_its_steps_was_rehearsed() -> None:
     rehearsal = make_rehearsal()
     drain = Step("drain", "schema", "wait", (Drain(),))
     before = Step("x", "infrastructure", "before the window", STEPS[0].operations)
-    assert window_seconds(rehearsal, [before, drain, *STEPS]) == 6.0
+    after = Step("y", "validation", "after the window", STEPS[0].operations)
+    assert window_seconds(rehearsal, [before, drain, *STEPS, after]) == 6.0
     more = dataclasses.replace(STEPS[0], name="another")
     assert window_seconds(rehearsal, [*STEPS, more]) is None
     assert window_seconds(None, STEPS) is None
