@@ -15,8 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from phasegate.servers.postgres import PostgresServer
+from phasegate.servers.postgres import PostgresServer, find_postgres
 from tests.fixtures.kept import UNTOUCHED, Kept, fetch_kept, fetch_uuids, find_left
+from tests.fixtures.presence import require_present
 from tests.fixtures.underway import USERS, Mover, Underway, copy_template, make_template
 
 MOST_LINES, MOST_SECONDS = 9, 0.15
@@ -25,10 +26,12 @@ OURS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'phasegate%
 _names = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def doomed() -> Iterator[PostgresServer]:
+@pytest.fixture(scope="module", params=[18, pytest.param(15, marks=pytest.mark.long)])
+def doomed(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A server with the legacy database, to be stopped in the middle of its work."""
-    with PostgresServer(settings={"fsync": False, "autovacuum": False}) as server:
+    major = request.param
+    require_present(f"PostgreSQL {major}", find_postgres(major) is not None)
+    with PostgresServer(major, settings={"fsync": False, "autovacuum": False}) as server:
         make_template(server)
         yield server
 
@@ -118,12 +121,8 @@ class Campaign:
         code, _, told = mover.call("resume")
         assert code == 0, (self.told, told)
         assert uuids.items() <= fetch_uuids(mover).items(), self.told
-        await_nobody(mover)
-        assert find_left(mover) == [], self.told
-        kept = fetch_kept(mover)
-        assert kept.schema == expected.schema, self.told
-        assert kept.data == expected.data, self.told
-        assert loaded or kept.rows == USERS, self.told
+        rows = compare(mover, expected, self.told)
+        assert loaded or rows == USERS, self.told
         self.server.drop_database(name)
 
     def _run_and_hurt(self, mover: Mover) -> bool:
@@ -144,6 +143,16 @@ class Campaign:
         allowed = {-signal.SIGKILL} if kind == "kill" else RESUMABLE
         assert code in allowed, (self.told, run.told)
         return False
+
+
+def compare(mover: Mover, expected: Kept, told: list[str]) -> int:
+    """Nothing tells it from one that was never killed; the rows that the backfill changed."""
+    await_nobody(mover)
+    assert find_left(mover) == [], told
+    kept = fetch_kept(mover)
+    assert kept.schema == expected.schema, told
+    assert kept.data == expected.data, told
+    return kept.rows
 
 
 def await_nobody(mover: Mover) -> None:
@@ -171,3 +180,52 @@ def test_a_migration_that_is_killed_ends_as_one_that_never_was(
 @pytest.mark.long
 def test_a_hundred_kills(doomed: PostgresServer, undisturbed: Kept, tmp_path: Path) -> None:
     fight(doomed, tmp_path, undisturbed, 100, 2)
+
+
+@pytest.mark.long
+def test_each_run_dies_one_statement_later_than_the_one_before(
+    doomed: PostgresServer, undisturbed: Kept, tmp_path: Path
+) -> None:
+    copy_template(doomed, "later")
+    mover = Mover(doomed, "later", tmp_path)
+    told: list[str] = []
+    for number in itertools.count(1):
+        uuids = fetch_uuids(mover)
+        code, _, said = mover.call("run", DIE_AT=str(number))
+        assert uuids.items() <= fetch_uuids(mover).items(), (number, said)
+        told.append(f"{number}: {code} {said.splitlines()[-1:]}")
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, (number, said)
+    (tmp_path / "told.txt").write_text("\n".join(told), "utf-8")
+    assert len(told) > 30
+    assert compare(mover, undisturbed, told) == USERS
+    doomed.drop_database("later")
+
+
+@pytest.mark.long
+def test_what_the_server_still_does_for_a_dead_run_does_not_meet_the_next(
+    doomed: PostgresServer, undisturbed: Kept, tmp_path: Path
+) -> None:
+    copy_template(doomed, "waiting")
+    mover = Mover(doomed, "waiting", tmp_path)
+    old = psycopg.connect(doomed.conninfo("waiting"))
+    old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    old.execute("SELECT 1")
+    waits = "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+    for _ in range(3):
+        with mover.running("run") as run:
+            run.await_line("index the new key")
+            for _ in range(500):
+                if mover.execute(waits):
+                    break
+                time.sleep(0.01)
+            run.signal(signal.SIGKILL)
+    with mover.running("run") as run:
+        run.await_line("drop the invalid index")
+        time.sleep(0.5)
+        old.rollback()
+        assert run.wait() == 0, run.told
+    old.close()
+    assert compare(mover, undisturbed, []) == USERS
+    doomed.drop_database("waiting")
