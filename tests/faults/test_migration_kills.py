@@ -16,7 +16,14 @@ import psycopg
 import pytest
 
 from phasegate.servers.postgres import PostgresServer, find_postgres
-from tests.fixtures.kept import UNTOUCHED, Kept, fetch_kept, fetch_uuids, find_left
+from tests.fixtures.kept import (
+    UNTOUCHED,
+    Kept,
+    dump_schema,
+    fetch_kept,
+    fetch_uuids,
+    find_left,
+)
 from tests.fixtures.presence import require_present
 from tests.fixtures.underway import USERS, Mover, Underway, copy_template, make_template
 
@@ -229,3 +236,32 @@ def test_what_the_server_still_does_for_a_dead_run_does_not_meet_the_next(
     old.close()
     assert compare(mover, undisturbed, []) == USERS
     doomed.drop_database("waiting")
+
+
+@pytest.mark.long
+def test_a_way_back_that_dies_again_and_again_ends_where_the_migration_once_was(
+    doomed: PostgresServer, tmp_path: Path
+) -> None:
+    for name in ("once", "back"):
+        copy_template(doomed, name)
+    once, mover = (Mover(doomed, name, tmp_path / name) for name in ("once", "back"))
+    code, _, told = once.call("run", "--until", "infrastructure")
+    assert code == 0, told
+    assert mover.call("run")[0] == 0
+    deaths = 0
+    for number in itertools.count(20, 3):
+        code, _, said = mover.call(
+            "rollback", "--to", "infrastructure", "--yes", "--accept-loss", "unknown",
+            DIE_AT=str(number),
+        )  # fmt: skip
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, (number, code, said)
+        deaths += 1
+    assert deaths > 10
+    await_nobody(mover)
+    assert dump_schema(doomed, "back") == dump_schema(doomed, "once")
+    code, _, told = mover.call("run")
+    assert code == 0, told
+    for name in ("once", "back"):
+        doomed.drop_database(name)
