@@ -257,10 +257,11 @@ def status(*, config: Path | None, form: str, watch: bool) -> None:
 
     from phasegate.migrate.model import Patience  # noqa: PLC0415
     from phasegate.migrate.opening import connector  # noqa: PLC0415
+    from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
     from phasegate.migrate.status import fetch_status, render_status  # noqa: PLC0415
 
     settings = read_settings(config)
-    with connector(settings)(Patience.BATCH) as connection:
+    with unreachable(), connector(settings)(Patience.BATCH) as connection:
         while True:
             found = fetch_status(connection)
             if watch and form == "text":
@@ -307,9 +308,10 @@ def _want(config: Path | None, wanted: str, by: str) -> None:
     from phasegate.migrate.journal import Journal, exists  # noqa: PLC0415
     from phasegate.migrate.model import Patience  # noqa: PLC0415
     from phasegate.migrate.opening import connector, fetch_identity  # noqa: PLC0415
+    from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
 
     settings = read_settings(config)
-    with connector(settings)(Patience.BATCH) as connection:
+    with unreachable(), connector(settings)(Patience.BATCH) as connection:
         if not exists(connection):
             raise Interrupted("there is no migration in this database: phasegate migrate plan")
         identity = fetch_identity(connection)

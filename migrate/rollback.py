@@ -147,7 +147,10 @@ def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:
         undo_steps(run, undoing)
     if maintenance:
         run_hook_of(run, "maintenance_off")
-    run.journal.write(Event.ROLLBACK_FINISHED, facts={"to": to or KEPT_BY_GRADUAL})
+    if told := run.watch.describe():
+        run.say(told)
+    facts = {"to": to or KEPT_BY_GRADUAL, **run.watch.facts()}
+    run.journal.write(Event.ROLLBACK_FINISHED, facts=facts)
 
 
 def deploy_before(run: Run) -> None:

@@ -132,3 +132,14 @@ def interrupting() -> Iterator[None]:
         if not is_lost(error):
             raise
         raise Interrupted(f"the server ended our session: {str(error).strip()}") from error
+
+
+@contextmanager
+def unreachable() -> Iterator[None]:
+    """A session that is lost in the block, where nothing is under way: SourceUnavailable."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if not is_lost(error):
+            raise
+        raise SourceUnavailable("database", str(error).strip()) from error

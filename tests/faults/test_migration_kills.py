@@ -255,6 +255,7 @@ def test_a_way_back_that_dies_again_and_again_ends_where_the_migration_once_was(
             DIE_AT=str(number),
         )  # fmt: skip
         if code == 0:
+            assert "longest hold of ACCESS EXCLUSIVE: " in said
             break
         assert code == -signal.SIGKILL, (number, code, said)
         deaths += 1

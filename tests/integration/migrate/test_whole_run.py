@@ -111,6 +111,13 @@ def test_a_run_is_seen_told_and_ended_from_other_terminals(mover: Mover) -> None
     found = mover.call("status")[1]
     assert "nobody is at work\n" in found
     assert "prepare         passed" in found
+    with mover.running("status", "--watch", "--format", "json") as watcher:
+        await_true(lambda: watcher.output.exists() and "passed" in watcher.output.read_text())
+        mover.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'phasegate%' AND datname = current_database()"
+        )
+        assert (watcher.wait(), "terminating connection" in watcher.told) == (4, True), watcher.told
 
 
 def test_what_a_dead_run_left_at_work_is_ended_by_the_next(mover: Mover) -> None:
