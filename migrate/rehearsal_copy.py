@@ -90,6 +90,11 @@ def open_copy(
                         "the copy is on the target's own server: the rehearsal and its load take "
                         "from it what the application needs",
                     )
+                major, copied = (
+                    one // 10_000 for one in (connection.info.server_version, dump.version)
+                )
+                if major != copied:
+                    notes += (f"the target is PostgreSQL {copied}, the copy PostgreSQL {major}",)
             say(f"restore it into {where}")
             path = Path(private) / dump.file
             restore_dump(path, programs, copy, control=control, fail=failing(WORK), faithful=False)

@@ -294,10 +294,7 @@ def fetch_waits(connection: Connection) -> list[Wait]:
     """Who of the load and of the mover waits for a lock now."""
     rows = connection.execute(_SQL["waits"].encode(), ([NAME, APPLICATION_NAME],)).fetchall()
     now = time.monotonic()
-    return [
-        Wait(now, seconds, f"{mode} on {relation}" if relation else mode, name != NAME)
-        for name, seconds, mode, relation in rows
-    ]
+    return [Wait(now, seconds, lock, mover=name != NAME) for name, seconds, lock in rows]
 
 
 def _send(

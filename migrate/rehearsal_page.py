@@ -42,8 +42,9 @@ svg text { font-size: 13px; fill: currentColor }
 .green::before { color: #009E73 }
 .key { margin-right: 1.2rem }
 """
+_TOOK = "took"
 _COLUMNS = (
-    ("#", False), ("step", True), ("took", False), ("rows", False), ("WAL", False),
+    ("#", False), ("step", True), (_TOOK, False), ("rows", False), ("WAL", False),
     ("disk", False), ("statements of the load", False), ("their P95", False),
     ("times that alone", False), ("their longest", True), ("their longest wait for a lock", True),
 )  # fmt: skip
@@ -53,7 +54,9 @@ def render_lines(rehearsal: Rehearsal) -> Iterator[str]:
     """For a terminal."""
     yield f"rehearsed on {rehearsal.where}, {rehearsal.server}"
     yield DURATION if rehearsal.predicts else NO_DURATION
-    yield f"{'took':>9} {'rows':>11} {'WAL':>9} {'disk':>9} {'longest':>9} {'lock wait':>9}  step"
+    widths = {_took_head(rehearsal): 9, "rows": 11, "WAL": 9, "disk": 9, "longest": 9}
+    head = " ".join(f"{name:>{width}}" for name, width in widths.items())
+    yield f"{head} {'lock wait':>9}  step"
     for one in rehearsal.steps:
         yield (
             f"{_took(one, rehearsal):>9} {one.rows:>11,} {_bytes(one.wal_bytes):>9} "
@@ -117,7 +120,8 @@ def _sections(rehearsal: Rehearsal, title: str) -> Iterator[str]:
 
 
 def _table(rehearsal: Rehearsal) -> str:
-    head = "".join(f"<th{_kind(text)}>{escape(name)}</th>" for name, text in _COLUMNS)
+    names = [(_took_head(rehearsal) if name == _TOOK else name, text) for name, text in _COLUMNS]
+    head = "".join(f"<th{_kind(text)}>{escape(name)}</th>" for name, text in names)
     rows = [_row(str(n), one, rehearsal) for n, one in enumerate(rehearsal.steps, 1)]
     rows.append(_alone("the load alone, before", rehearsal.before, rehearsal.before))
     if rehearsal.after.statements:
@@ -181,6 +185,10 @@ def _facts(rehearsal: Rehearsal) -> Iterator[str]:
 def _key(*entries: tuple[str, str]) -> str:
     spans = "".join(f'<span class="key {colour}">{escape(text)}</span>' for colour, text in entries)
     return f"<p>{spans}</p>"
+
+
+def _took_head(rehearsal: Rehearsal) -> str:
+    return _TOOK if rehearsal.predicts else "share"
 
 
 def _took(one: StepFacts, rehearsal: Rehearsal) -> str:

@@ -31,8 +31,12 @@ WHERE n.nspname = %s AND c.relname = %s;
 SELECT
     a.application_name,
     extract(epoch FROM clock_timestamp() - a.query_start)::double precision,
-    COALESCE(l.mode, a.wait_event, ''),
-    COALESCE(l.relation::regclass::text, '')
+    CASE
+        WHEN l.locktype = 'relation' THEN l.mode || ' on ' || l.relation::regclass::text
+        WHEN l.locktype = 'tuple' THEN 'a row of ' || l.relation::regclass::text
+        WHEN l.locktype = 'transactionid' THEN 'a row that another transaction holds'
+        ELSE COALESCE(l.mode || ' on ' || l.locktype, a.wait_event, 'unknown')
+    END
 FROM pg_stat_activity AS a
 LEFT JOIN pg_locks AS l ON l.pid = a.pid AND NOT l.granted
 WHERE a.datname = current_database()

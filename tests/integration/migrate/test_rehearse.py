@@ -288,7 +288,9 @@ def test_load_tells_who_waited_for_which_lock_and_changes_no_value(any_database:
         with psycopg.connect(any_database.conninfo()) as holder:
             holder.execute('LOCK TABLE "od%d" IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.4)')
         end = time.monotonic()
-        time.sleep(0.1)
+        with psycopg.connect(any_database.conninfo()) as holder:
+            holder.execute('UPDATE "od%d" SET mail = mail; SELECT pg_sleep(0.3)')
+        rows = load.facts(end, time.monotonic())
     assert load.errors == {}
     quiet, held = load.facts(load.began, begin - 0.01), load.facts(begin, end)
     assert quiet.statements > 5
@@ -297,6 +299,7 @@ def test_load_tells_who_waited_for_which_lock_and_changes_no_value(any_database:
     assert held.longest_statement.endswith('in public."od%d"')
     assert held.lock_wait_seconds > 0.25
     assert held.lock_wait.endswith('on public."od%d"')
+    assert rows.lock_wait.startswith("a row ")
     assert load.mover_wait(begin, end) == 0
     assert max(one.longest_seconds for one in load.moments()) == held.longest_seconds
     assert any_database.execute('SELECT array_agg(mail ORDER BY mail) FROM "od%d"') == before

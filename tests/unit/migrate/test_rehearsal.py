@@ -180,6 +180,8 @@ def test_on_a_throw_away_server_no_seconds_of_a_step_are_told() -> None:
     for text in (page, lines):
         assert NO_DURATION in text
         assert "17%" in text
+        assert "share" in text
+        assert "took" not in text
         assert not re.search(r"\b3 s\b", text)
     assert "Seconds of each step" not in page
     assert "Share of each step" in page
