@@ -15,7 +15,7 @@ from typing import Any, cast
 import psycopg
 from redis.exceptions import ResponseError
 
-from phasegate.contract.errors import SourceError
+from phasegate.contract.errors import LockNotAcquired, SourceError
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_connection import Cache
@@ -105,7 +105,7 @@ def _text(value: str | bytes) -> str:
 def _tried(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except (psycopg.Error, OSError) as error:
+    except (psycopg.Error, OSError, LockNotAcquired) as error:
         return _unknown(name, error)
 
 

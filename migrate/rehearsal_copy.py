@@ -32,7 +32,7 @@ from phasegate.migrate.prove_backup import check_extensions, restore_dump, scrat
 from phasegate.migrate.sessions import open_session
 
 FLAG = "--database-url"
-WORK = "rehearsal"
+WORK, COPY = "rehearsal", "phasegate_rehearsal"
 _SQL = load_sql("rehearsal")
 
 
@@ -64,8 +64,11 @@ def open_copy(
     folder = settings.migrate.backup.directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     conninfo = database_conninfo(settings.database)
+    left = [str(path) for path in sorted(folder.glob(f"{WORK}-*/"))]
     if scratch is not None:
-        _knock(scratch)
+        left += _knock(scratch)
+    for one in left:
+        say(f"left by a rehearsal that was killed, or is at work: {one}; remove it if none is")
     # Beside the backups, where there is place for a dump; its name is no backup's.
     with TemporaryDirectory(prefix=f"{WORK}-", dir=folder) as private:
         with open_session(conninfo, Patience.SCAN) as connection:
@@ -78,9 +81,10 @@ def open_copy(
                 connection, conninfo, Path(private), programs,
                 identity=identity, control=control, fail=failing(WORK), checksums=False,
             )  # fmt: skip
-        with scratch_database(
-            dump, scratch, named=FLAG, prefix="phasegate_rehearsal", settings=like
-        ) as (copy, where):
+        with scratch_database(dump, scratch, named=FLAG, prefix=COPY, settings=like) as (
+            copy,
+            where,
+        ):
             began = time.monotonic()
             with open_session(copy) as connection:
                 check_extensions(connection, dump, where, FLAG)
@@ -114,11 +118,14 @@ def open_copy(
             )
 
 
-def _knock(scratch: Secret) -> None:
-    """A dump may take hours: whether the server for it is there is seen before."""
+def _knock(scratch: Secret) -> list[str]:
+    """A dump may take hours: whether the server for it is there is seen before. What copies are
+    on it."""
     given = conninfo_to_dict(scratch.reveal())
     try:
-        open_session({key: str(value) for key, value in given.items() if value}).close()
+        with open_session({key: str(value) for key, value in given.items() if value}) as session:
+            rows = session.execute(_SQL["copies"].encode(), (f"{COPY}_",)).fetchall()
+            return [f"database {name} on the server of {FLAG}" for (name,) in rows]
     except SourceUnavailable as error:
         raise SourceUnavailable(FLAG, str(error).partition(": ")[2]) from None
 

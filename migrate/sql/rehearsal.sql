@@ -13,6 +13,9 @@ SELECT
     pg_postmaster_start_time()::text,
     current_setting('port');
 
+-- name: copies
+SELECT datname::text FROM pg_database WHERE starts_with(datname::text, %s) ORDER BY datname;
+
 -- name: size
 SELECT
     (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,
