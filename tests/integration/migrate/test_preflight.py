@@ -101,7 +101,7 @@ def test_faults_of_the_server_are_named(database: Database) -> None:
         database.execute("SELECT pg_drop_replication_slot('idle')")
         database.execute("DROP OWNED BY stranger; DROP ROLE stranger")
     for name, told in {
-        "framework": "public: 001_half",
+        "framework": "(public._prisma_migrations): 001_half",
         "replication": "inactive slots: idle",
         "transactions": "1 are prepared",
     }.items():
