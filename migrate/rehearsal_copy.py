@@ -21,13 +21,13 @@ from phasegate.contract.errors import SourceUnavailable
 from phasegate.contract.migration import SCHEMA
 from phasegate.contract.secrets import Secret
 from phasegate.contract.settings import Settings
-from phasegate.migrate.backup import failing, make_backup
+from phasegate.migrate.backup import Backup, failing, make_backup
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection, Control
 from phasegate.migrate.journal import exists
 from phasegate.migrate.model import Patience, Say
 from phasegate.migrate.opening import fetch_identity
-from phasegate.migrate.programs import require_programs
+from phasegate.migrate.programs import Programs, require_programs
 from phasegate.migrate.prove_backup import check_extensions, restore_dump, scratch_database
 from phasegate.migrate.sessions import open_session
 
@@ -63,7 +63,6 @@ def open_copy(
     """
     folder = settings.migrate.backup.directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    conninfo = database_conninfo(settings.database)
     left = [str(path) for path in sorted(folder.glob(f"{WORK}-*/"))]
     if scratch is not None:
         left += _knock(scratch)
@@ -71,17 +70,10 @@ def open_copy(
         say(f"left by a rehearsal that was killed, or is at work: {one}; remove it if none is")
     # Beside the backups, where there is place for a dump; its name is no backup's.
     with TemporaryDirectory(prefix=f"{WORK}-", dir=folder) as private:
-        with open_session(conninfo, Patience.SCAN) as connection:
-            identity = fetch_identity(connection)
-            notes = _note_begun(connection)
-            place, like = _fetch_place(connection), _fetch_settings(connection)
-            say("dump the database")
-            programs = require_programs(connection.info.server_version // 10_000, WORK)
-            dump = make_backup(
-                connection, conninfo, Path(private), programs,
-                identity=identity, control=control, fail=failing(WORK), checksums=False,
-            )  # fmt: skip
-        with scratch_database(dump, scratch, named=FLAG, prefix=COPY, settings=like) as (
+        say("dump the database")
+        target = _dump_target(settings, Path(private), control)
+        dump = target.dump
+        with scratch_database(dump, scratch, named=FLAG, prefix=COPY, settings=target.like) as (
             copy,
             where,
         ):
@@ -89,18 +81,10 @@ def open_copy(
             with open_session(copy) as connection:
                 check_extensions(connection, dump, where, FLAG)
                 server = f"PostgreSQL {connection.info.parameter_status('server_version')}"
-                if scratch is not None and place is not None and _fetch_place(connection) == place:
-                    notes += (
-                        "the copy is on the target's own server: the rehearsal and its load take "
-                        "from it what the application needs",
-                    )
-                major, copied = (
-                    one // 10_000 for one in (connection.info.server_version, dump.version)
-                )
-                if major != copied:
-                    notes += (f"the target is PostgreSQL {copied}, the copy PostgreSQL {major}",)
+                notes = tuple(_compare(target, connection))
             say(f"restore it into {where}")
             path = Path(private) / dump.file
+            programs = target.programs
             restore_dump(path, programs, copy, control=control, fail=failing(WORK), faithful=False)
             path.unlink()
             with open_session(copy, Patience.CONCURRENT) as connection:
@@ -110,12 +94,55 @@ def open_copy(
                 where=where if scratch is None else f"the server of {FLAG}",
                 server=server,
                 predicts=scratch is not None,
-                identity=identity,
+                identity=dump.identity,
                 database=dump.database,
                 dump_seconds=dump.seconds,
                 restore_seconds=time.monotonic() - began,
                 notes=notes,
             )
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What was read of it: its dump, and the programs that made that; its running server, None
+    without the right to know; the settings of one like it."""
+
+    dump: Backup
+    programs: Programs
+    place: tuple[Any, ...] | None
+    like: Mapping[str, Any]
+    begun: bool
+
+
+def _dump_target(settings: Settings, folder: Path, control: Control) -> _Target:
+    conninfo = database_conninfo(settings.database)
+    with open_session(conninfo, Patience.SCAN) as connection:
+        programs = require_programs(connection.info.server_version // 10_000, WORK)
+        rows = connection.execute(_SQL["settings"].encode()).fetchall()
+        return _Target(
+            dump=make_backup(
+                connection, conninfo, folder, programs, identity=fetch_identity(connection),
+                control=control, fail=failing(WORK), checksums=False,
+            ),
+            programs=programs,
+            place=_fetch_place(connection),
+            like={"max_locks_per_transaction": 1_024, **dict(rows)},
+            begun=exists(connection),
+        )  # fmt: skip
+
+
+def _compare(target: _Target, connection: Connection) -> Iterator[str]:
+    """What of the copy's server a reader of the figures has to know."""
+    if target.begun:
+        yield "the migration of the target has begun: what is rehearsed is what is left of it"
+    if target.place is not None and _fetch_place(connection) == target.place:
+        yield (
+            "the copy is on the target's own server: the rehearsal and its load take from it what "
+            "the application needs"
+        )
+    major, copied = connection.info.server_version // 10_000, target.dump.version // 10_000
+    if major != copied:
+        yield f"the target is PostgreSQL {copied}, the copy PostgreSQL {major}"
 
 
 def _knock(scratch: Secret) -> list[str]:
@@ -141,20 +168,8 @@ def _make_like_new(connection: Connection) -> None:
         connection.execute("CHECKPOINT")
 
 
-def _note_begun(connection: Connection) -> tuple[str, ...]:
-    if not exists(connection):
-        return ()
-    return ("the migration of the target has begun: what is rehearsed is what is left of it",)
-
-
 def _fetch_place(connection: Connection) -> tuple[Any, ...] | None:
     try:
         return connection.execute(_SQL["place"].encode()).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return None
-
-
-def _fetch_settings(connection: Connection) -> dict[str, Any]:
-    """Of the target, for a throw-away server: what decides how much is written."""
-    rows = connection.execute(_SQL["settings"].encode()).fetchall()
-    return {"max_locks_per_transaction": 1_024, **dict(rows)}
