@@ -127,8 +127,11 @@ class Plan:
         return found[0] if found else ""
 
 
-def make_plan(steps: Sequence[Step], catalog: Catalog) -> Plan:
-    """What is left of these steps, and all that speaks against them. Never raises for a refusal."""
+def make_plan(steps: Sequence[Step], catalog: Catalog, others: Sequence[Refusal] = ()) -> Plan:
+    """What is left of these steps, and all that speaks against them. Never raises for a refusal.
+
+    `others` are refusals of what no catalog tells.
+    """
     planned = tuple(_plan_step(step, catalog) for step in steps)
     changed = _find_changed(planned, catalog)
     return Plan(
@@ -136,7 +139,7 @@ def make_plan(steps: Sequence[Step], catalog: Catalog) -> Plan:
         database=catalog.database,
         role=catalog.role,
         steps=planned,
-        refusals=find_refusals(steps, catalog),
+        refusals=(*others, *find_refusals(steps, catalog)),
         dependents=tuple(_find_dependents(changed, catalog)),
         tables=changed,
         event_triggers=catalog.event_triggers,

@@ -40,6 +40,7 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
     """Print what is left to do: exact SQL, locks, sizes, time-outs, and the way back."""
     settings = read_settings(config)
     from phasegate.migrate.catalog import fetch_catalog  # noqa: PLC0415
+    from phasegate.migrate.frameworks import find_refusals  # noqa: PLC0415
     from phasegate.migrate.lock_trace import measure_plan  # noqa: PLC0415
     from phasegate.migrate.model import Patience  # noqa: PLC0415
     from phasegate.migrate.opening import connector, fetch_identity, migrated_names  # noqa: PLC0415
@@ -51,7 +52,7 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
         connection.execute("SET default_transaction_read_only = on")
         catalog = fetch_catalog(connection, migrated_names(settings))
         steps = make_steps(settings, catalog)
-        made = make_plan(steps, catalog)
+        made = make_plan(steps, catalog, find_refusals(connection))
         folder = settings.migrate.backup.directory
         rehearsal = find_predicting(folder, fetch_identity(connection))
         if measure and not made.refusals:

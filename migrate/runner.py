@@ -39,6 +39,7 @@ from phasegate.migrate.checksum import checksum_step, define_step, find_drift
 from phasegate.migrate.context import AtFullSpeed, Connection, Context, Throttle
 from phasegate.migrate.control import RunControl
 from phasegate.migrate.execute import apply_operation
+from phasegate.migrate.frameworks import find_refusals
 from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.lock_watch import LockWatch
@@ -81,7 +82,7 @@ class Run:
         """
         catalog = self.catalog()
         steps = self.make_steps(self.settings, catalog)
-        refuse(make_plan(steps, catalog))
+        refuse(make_plan(steps, catalog, find_refusals(self.connection)))
         self._refuse_drift(steps)
         last = PHASES.index(only or until or PHASES[-1])
         with self.recorded({"phases": list(PHASES[: last + 1])}):

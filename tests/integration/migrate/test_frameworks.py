@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -127,3 +129,28 @@ def test_a_framework_that_says_success_and_leaves_something_fails_the_step(
         return
     with pytest.raises(StepFailed, match=r"succeeded, and unfinished is Prisma .*4_half"):
         migrating.apply(FrameworkMigrate(), settings=settings)
+
+
+def test_the_plan_and_the_run_are_refused_by_the_name_of_the_migration(
+    database: Database, tmp_path: Path
+) -> None:
+    database.execute(
+        "CREATE TABLE users (id integer PRIMARY KEY);"
+        "CREATE TABLE _prisma_migrations (migration_name text, finished_at timestamptz,"
+        " rolled_back_at timestamptz, started_at timestamptz);"
+        "INSERT INTO _prisma_migrations VALUES ('20260101_half', NULL, NULL, now())"
+    )
+    config = tmp_path / "phasegate.yaml"
+    config.write_text("tables: [{name: public.users}]\n", encoding="utf-8")
+    environ = os.environ | {"DATABASE_URL": database.conninfo()}
+    for arguments in (["plan", "--no-measure"], ["run", "--yes"]):
+        done = subprocess.run(
+            [*(sys.executable, "-m", "phasegate.migrate"), *arguments, "--config", str(config)],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "20260101_half" in done.stderr
+    assert database.execute("SELECT count(*) FROM pg_attribute WHERE attname = 'uuid'") == [(0,)]
