@@ -238,6 +238,15 @@ def test_what_was_undone_behind_its_back_is_done_again(go: Go, any_database: Dat
     assert columns(any_database) == {"id", "a", "b", "c"}
 
 
+def test_a_gate_after_a_phase_that_was_taken_up_again_is_asked_again(
+    go: Go, any_database: Database
+) -> None:
+    go()
+    any_database.execute("ALTER TABLE t DROP COLUMN a")
+    assert any(line.startswith("gate of infrastructure: open") for line in go())
+    assert not any(line.startswith("gate of") for line in go())
+
+
 def test_a_step_that_fails_stops_all_that_follows_and_is_taken_up_again(
     go: Go, any_database: Database
 ) -> None:
