@@ -105,7 +105,10 @@ def fold_phases(entries: Iterable[Entry]) -> dict[str, PhaseFacts]:
     """Every phase, in order, as the entries (oldest first) leave it."""
     found = {phase: PhaseFacts(phase) for phase in PHASES}
     for entry in entries:
-        if entry.event in (Event.ROLLBACK_FINISHED, Event.RESTORED):
+        # One that was cut off may have brought the previous application back: none of the works
+        # after `to` stands from its beginning on. A restore that was cut off changed nothing.
+        begun = entry.event is Event.ROLLBACK_STARTED and entry.facts.get("to") in PHASES
+        if begun or entry.event in (Event.ROLLBACK_FINISHED, Event.RESTORED):
             for phase in _undone_by(entry):
                 found[phase] = PhaseFacts(phase, state=PhaseState.ROLLED_BACK)
         elif entry.phase in found:

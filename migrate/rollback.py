@@ -136,7 +136,9 @@ def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:
     The schema first allows what the previous application does, which is then deployed: the new
     one must be gone before its columns are.
     """
-    run.journal.write(Event.ROLLBACK_STARTED, facts={"to": to, "steps": describe(undoing)})
+    run.journal.write(
+        Event.ROLLBACK_STARTED, facts={"to": to or KEPT_BY_GRADUAL, "steps": describe(undoing)}
+    )
     maintenance = run.settings.migrate.mode == "maintenance"
     if maintenance:
         run_hook_of(run, "maintenance_on")
