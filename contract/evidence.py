@@ -31,6 +31,17 @@ class TargetState(msgspec.Struct, frozen=True):
     epoch: str
 
 
+class Override(msgspec.Struct, frozen=True):
+    """A criterion that somebody accepted at a phase's gate, though it did not pass; why, when (Unix
+    seconds)."""
+
+    criterion: str
+    phase: str
+    by: str
+    reason: str
+    time: float
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """The whole answer. Times are Unix seconds.
 
@@ -39,6 +50,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     between blocks is a time in which nobody measured.
     `settings_hash` is of all settings; each block has the hash of what its own criterion needs.
     `audit` is None where nothing is watched, or nothing was seen yet; an absent key says the same.
+    `overrides` are those that the migration's journal tells, and no roll-back has taken back.
     """
 
     version: int
@@ -54,3 +66,4 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     series: tuple[Series, ...]
     observations: tuple[Observation, ...]
     audit: AuditFacts | None = None
+    overrides: tuple[Override, ...] = ()

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from phasegate.contract.evidence import Override
 from phasegate.contract.gates import GATES
 
 JOURNAL_VERSION = 1
@@ -114,6 +115,25 @@ def fold_phases(entries: Iterable[Entry]) -> dict[str, PhaseFacts]:
         elif entry.phase in found:
             found[entry.phase] = _after(found[entry.phase], entry)
     return found
+
+
+def find_overrides(entries: Iterable[Entry]) -> tuple[Override, ...]:
+    """What was accepted though it did not pass, the newest of each criterion and phase; but not of
+    phases that were rolled back since."""
+    found: dict[tuple[str, str], Override] = {}
+    kept: list[Entry] = []
+    for entry in entries:
+        kept.append(entry)
+        if entry.event is Event.OVERRIDE:
+            for name in entry.facts.get("criteria", ()):
+                reason, by = (str(entry.facts.get(key, "")) for key in ("reason", "by"))
+                found[entry.phase, name] = Override(name, entry.phase, by, reason, entry.at)
+    phases = fold_phases(kept)
+    return tuple(
+        one
+        for (phase, name), one in found.items()
+        if phase in phases and name in phases[phase].overridden
+    )
 
 
 def last_change(entries: Iterable[Entry]) -> float:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from phasegate.contract.audit_facts import AuditFacts
-from phasegate.contract.evidence import DATABASE
+from phasegate.contract.evidence import DATABASE, Override
 from phasegate.contract.model import Block, Observation, Series
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
@@ -140,6 +140,7 @@ class EvidenceStore:
         self._counted_at: dict[tuple[str, str, str], float] = {}
         self._observed: dict[tuple[str, str], _Observed] = {}
         self._audit: AuditFacts | None = None
+        self.overrides: tuple[Override, ...] = ()
         self._hashes: dict[tuple[str, str, str], str] = {}
         self._blocks = 0
 
@@ -155,6 +156,7 @@ class EvidenceStore:
         self._hashes.clear()
         self._observed.clear()
         self._audit = None
+        self.overrides = ()
 
     def probe(self, target: Target, labels: tuple[str, str, str], event: Mapping[str, Any]) -> None:
         """Take one event of the latency probe; `labels` are query_type, schema and table.

@@ -82,6 +82,7 @@ def make_evidence(exporter: Exporter, since: float, now: float) -> Evidence:
         series=series,
         observations=store.observations(since, exporter.targets),
         audit=store.audit(since, exporter.targets),
+        overrides=store.overrides,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from phasegate.contract.dossier import Options, Problem
-from phasegate.contract.evidence import TargetState
+from phasegate.contract.evidence import Override, TargetState
 from phasegate.contract.model import Judgement, Verdict
 
 VERDICT_VERSION = 1
@@ -20,7 +20,8 @@ _EXIT_CODES = {Verdict.FAILED: 1, Verdict.ERROR: 4, Verdict.INCONCLUSIVE: 3, Ver
 
 
 class EvidenceFacts(msgspec.Struct, frozen=True):
-    """Of which exporter the evidence is; times in Unix seconds."""
+    """Of which exporter the evidence is, and what was accepted in the migration that it watches,
+    though it did not pass; times in Unix seconds."""
 
     build: str
     environment: str
@@ -30,6 +31,7 @@ class EvidenceFacts(msgspec.Struct, frozen=True):
     complete_since: float
     settings_hash: str
     targets: tuple[TargetState, ...]
+    overrides: tuple[Override, ...] = ()
 
 
 class Digests(msgspec.Struct, frozen=True):

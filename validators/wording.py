@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from phasegate.contract.model import Judgement, Verdict
+from phasegate.contract.times import format_time
 from phasegate.validators.verdict import Report
 
 _WORST_FIRST = (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.PASSED)
@@ -33,6 +34,15 @@ def told(one: Judgement) -> list[str]:
         if one.facts.get("scope"):
             notes.append(f"counted by the {one.facts['scope']}")
     return notes
+
+
+def overridden(report: Report) -> list[str]:
+    """What somebody accepted though it did not pass: told with every later verdict."""
+    return [
+        f"overridden: {one.criterion} at the gate of {one.phase}, by {one.by} "
+        f"on {format_time(one.time)}: {one.reason}"
+        for one in (report.exporter.overrides if report.exporter else ())
+    ]
 
 
 def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:

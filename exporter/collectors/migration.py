@@ -18,6 +18,7 @@ from phasegate.contract.migration import (
     Entry,
     Event,
     PhaseState,
+    find_overrides,
     fold_phases,
     is_backup_proved,
     last_change,
@@ -52,6 +53,7 @@ class Migration(Collector):
             [[present]] = await session.rows(QUERIES["present"].sql)
             if not present:
                 self._forget()
+                self._evidence.overrides = ()
                 return []
             [[known, newest, wanted]] = await session.rows(
                 QUERIES["newest"].sql, {"seen": self._seen}
@@ -65,6 +67,7 @@ class Migration(Collector):
             rows = await session.rows(QUERIES["entries"].sql, {"seen": self._seen})
             progress = await session.rows(QUERIES["progress"].sql)
         self._take(rows)
+        self._evidence.overrides = find_overrides(self._entries)
         return [*self._of_entries(), *_of_progress(progress), metrics.MIGRATION_PAUSED(
             float(wanted not in (None, "run"))
         )]  # fmt: skip
@@ -73,7 +76,8 @@ class Migration(Collector):
         self._entries, self._seen, self._known = [], 0, None
 
     def _take(self, rows: Sequence[Any]) -> None:
-        before = last_change(self._entries)
+        # Not by their times: another runner's clock may be behind.
+        changed = any(Event(event) in CHANGES for _, _, _, _, event, *_ in rows)
         for number, identifier, at, run, event, phase, step, facts, by, identity in rows:
             entry = Entry(
                 id=identifier,
@@ -90,7 +94,7 @@ class Migration(Collector):
                 self._entries.pop()
             self._entries.append(entry)
             self._seen, self._known = number, identifier
-        if last_change(self._entries) > before:
+        if changed:
             # What was measured before the change must not share a block with what comes after.
             self._evidence.cut()
 

@@ -10,7 +10,7 @@ from phasegate.contract.model import Judgement, Verdict
 from phasegate.validators.printable import one_line
 from phasegate.validators.report import markdown, text
 from phasegate.validators.verdict import Report
-from phasegate.validators.wording import worst_first
+from phasegate.validators.wording import overridden, worst_first
 
 MOST_ANNOTATIONS = 10
 """GitHub shows no more of one kind in one step."""
@@ -23,7 +23,12 @@ def render(report: Report) -> str:
     # The hash of what was judged, the moment included: nothing in it can hold its own hash.
     word = f"phasegate-{report.digests.evidence}"
     quoted = [f"::stop-commands::{word}", text.render(report).rstrip("\n"), f"::{word}::"]
-    return "\n".join([*_annotations(report), *quoted]) + "\n"
+    notices = [
+        f"::notice title=phasegate::{_data('; '.join(lines))}"
+        for lines in [overridden(report)]
+        if lines
+    ]
+    return "\n".join([*_annotations(report), *notices, *quoted]) + "\n"
 
 
 def summary(report: Report) -> str:

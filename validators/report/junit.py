@@ -12,7 +12,7 @@ from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.times import format_time
 from phasegate.validators.printable import one_line
 from phasegate.validators.verdict import Report
-from phasegate.validators.wording import headline, told
+from phasegate.validators.wording import headline, overridden, told
 
 SUITE = "phasegate validate"
 
@@ -41,6 +41,7 @@ def _suites(report: Report) -> Iterator[str]:
         ("environment", report.environment),
         ("evidence.sha256", report.digests.evidence),
         ("configuration.sha256", report.digests.configuration),
+        *(("overridden", line) for line in overridden(report)),
     ):
         yield f'      <property name="{key}" value="{_quote(value)}"/>'
     yield "    </properties>"

@@ -9,7 +9,7 @@ from phasegate.contract.model import Verdict
 from phasegate.contract.times import format_time
 from phasegate.validators.printable import one_line
 from phasegate.validators.verdict import Report
-from phasegate.validators.wording import headline, told, worst_first
+from phasegate.validators.wording import headline, overridden, told, worst_first
 
 SIGNS = {
     Verdict.PASSED: "✅",
@@ -44,6 +44,7 @@ def _lines(report: Report) -> Iterator[str]:
         for one in report.judgements
         for note in told(one)
     ]
+    notes += [f"- {escape(line)}" for line in overridden(report)]
     if nexts or notes:
         yield from (*nexts, *notes, "")
     yield escape(_origin(report))

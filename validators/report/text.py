@@ -14,7 +14,7 @@ from phasegate.contract.times import format_time
 from phasegate.contract.units import DURATION_UNITS
 from phasegate.validators.printable import one_line
 from phasegate.validators.verdict import Report
-from phasegate.validators.wording import headline, told
+from phasegate.validators.wording import headline, overridden, told
 
 COLUMNS = 80
 _WIDTHS = (22, 12, 19, 11, 7, 4)
@@ -44,6 +44,8 @@ def _head(report: Report) -> Iterator[str]:
         for target in report.exporter.targets:
             identity = target.identity or "unknown"
             yield from _wrapped(f"{target.name} {identity}{'' if target.up else ', down'}")
+    for line in overridden(report):
+        yield from _wrapped(line)
 
 
 def _row(*cells: str) -> str:

@@ -3,15 +3,18 @@ where a restore brought back another."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 
 from phasegate.contract import metrics
 from phasegate.contract.migration import JOURNAL_VERSION, Event, PhaseState
 from phasegate.exporter.app import Exporter
+from phasegate.exporter.evidence_page import make_evidence
 from phasegate.exporter.runner import Snapshot
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.opening import fetch_identity
@@ -89,3 +92,38 @@ async def test_another_journal_is_read_from_its_start(
     snapshot = await scrape(exporter)
     assert value_of(snapshot, metrics.MIGRATION_PHASE_STATE, "prepare", PhaseState.RUNNING)
     assert not labels_of(snapshot, metrics.MIGRATION_PHASE_FINISHED)
+
+
+async def test_what_was_accepted_is_evidence_until_it_is_rolled_back(
+    exporter: Exporter, journal: Journal
+) -> None:
+    journal.open()
+    journal.write(
+        Event.OVERRIDE,
+        phase="application",
+        facts={"criteria": ["cache_hit_rate"], "reason": "cold", "by": "anna"},
+    )
+    await scrape(exporter)
+    [one] = make_evidence(exporter, 0.0, time.time()).overrides
+    assert (one.criterion, one.phase, one.by) == ("cache_hit_rate", "application", "anna")
+    assert one.reason == "cold"
+    journal.write(Event.ROLLBACK_FINISHED, facts={"to": "infrastructure"})
+    await scrape(exporter)
+    assert not make_evidence(exporter, 0.0, time.time()).overrides
+
+
+async def test_a_change_by_a_clock_that_is_behind_cuts_the_evidence_too(
+    exporter: Exporter, journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.open()
+    journal.write(Event.ACTION, phase="schema")
+    await scrape(exporter)
+    cuts: list[None] = []
+    monkeypatch.setattr(exporter.evidence, "cut", lambda: cuts.append(None))
+    await scrape(exporter)
+    assert not cuts
+    behind = msgspec.structs.replace(journal.make(Event.ACTION, phase="schema"), at=1.0)
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        journal.insert(connection, behind)
+    await scrape(exporter)
+    assert len(cuts) == 1

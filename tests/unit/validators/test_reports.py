@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from phasegate import cli
 from phasegate.contract.dossier import Dossier, Options
+from phasegate.contract.evidence import Override
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.validators.command import validate
 from phasegate.validators.gate import assess
 from phasegate.validators.report import format_names, render, render_summary
 from phasegate.validators.sources.junit import read_results
-from phasegate.validators.verdict import Report, combine, exit_code
+from phasegate.validators.verdict import EvidenceFacts, Report, combine, exit_code
 from tests.fixtures.dossiers import CONFIG, NOW, make_settings
 
 # What a JUnit file may hold, and where: element -> its parents, and its attributes.
@@ -201,3 +202,16 @@ def test_every_format_says_the_verdict_of_nothing_and_ends_its_last_line(
     assert "inconclusive" in text.lower()
     assert text.endswith("\n")
     text.encode()
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_every_format_tells_what_was_accepted_though_it_did_not_pass(make: Make, name: str) -> None:
+    override = Override("cache_hit_rate", "application", "anna", HOSTILE.replace("\ud800", ""), NOW)
+    facts = EvidenceFacts("1", "", NOW, NOW, NOW, NOW, "", (), (override,))
+    text = render(name, replace(make(Verdict.PASSED), exporter=facts))
+    assert "cache" in text
+    assert "anna" in text
+    assert "<script>" not in text or name in ("text", "json", "github")
+    assert not text.startswith("::error")
+    if name == "junit":
+        walk(ET.fromstring(text))  # noqa: S314
