@@ -140,7 +140,9 @@ def _decide(report: Report, accepted: Accepted) -> Decision:
     overridden = tuple(
         one.criterion
         for one in report.judgements
-        if one.verdict is not Verdict.PASSED and one.criterion in accepted.criteria
+        if one.verdict is not Verdict.PASSED
+        and one.criterion in accepted.criteria
+        and one.criterion not in NEVER_ACCEPTED
     )
     left = tuple(one for one in report.judgements if one.criterion not in overridden)
     return Decision(report, exit_code(combine(left)) if left else 0, overridden)

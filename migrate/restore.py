@@ -118,17 +118,19 @@ def restore_beside(
                 say(f"{fresh} has all rows of the backup; waits for sessions of {name} to end")
                 drained()
                 control.check()
-                history = fetch_entries(lock)
-                carry_journal(beside, folder, history)
+                # Known in the database that takes the name: a kill after the swap must not leave one
+                # whose journal takes the deployments of before for done.
+                journal = Journal(lock, folder, fetch_identity(lock), by)
+                seconds = time.monotonic() - began
+                restored = _make_restored(journal, backup, kept=kept, lost=lost, seconds=seconds)
+                carry_journal(beside, folder, [*fetch_entries(lock), restored])
                 lock.close()
                 _swap(server, name, fresh, kept, elsewhere)
             except BaseException:
                 _drop(server, fresh)
                 raise
     seconds = time.monotonic() - began
-    with open_session(conninfo) as connection:
-        journal = Journal(connection, folder, fetch_identity(connection), by)
-        _write_restored(journal, backup, kept=kept, lost=lost, seconds=seconds)
+    journal.append(restored)
     say(f"{name} is the backup's now; what was before is kept as {kept}")
     return Restored(name, kept, seconds)
 
@@ -208,9 +210,9 @@ def _ending_sessions(conninfo: Mapping[str, str], names: tuple[str, ...]) -> Ite
         thread.join()
 
 
-def _write_restored(
+def _make_restored(
     journal: Journal, backup: Backup, *, kept: str, lost: int | None, seconds: float
-) -> None:
+) -> Entry:
     facts = {
         "to": "",
         "file": backup.file,
@@ -221,7 +223,7 @@ def _write_restored(
         "lost": lost,
     }
     what = f"restored {backup.file}"
-    journal.write(Event.RESTORED, step=STEP, what=what, seconds=seconds, facts=facts)
+    return journal.make(Event.RESTORED, step=STEP, what=what, seconds=seconds, facts=facts)
 
 
 def _tell_left(server: Connection, name: str, say: Say) -> None:
