@@ -118,8 +118,8 @@ def restore_beside(
                 say(f"{fresh} has all rows of the backup; waits for sessions of {name} to end")
                 drained()
                 control.check()
-                # Known in the database that takes the name: a kill after the swap must not leave one
-                # whose journal takes the deployments of before for done.
+                # Before the swap: a kill after it must leave no database whose journal takes the
+                # deployments of before for done.
                 journal = Journal(lock, folder, fetch_identity(lock), by)
                 seconds = time.monotonic() - began
                 restored = _make_restored(journal, backup, kept=kept, lost=lost, seconds=seconds)

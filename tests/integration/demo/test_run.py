@@ -23,7 +23,7 @@ COMMAND = [
     *(sys.executable, "-m", "phasegate.demo", "--rows", "3000"),
     *("--seconds", "4", "--limit", "1s"),
 ]
-LIMIT_SECONDS = 180
+LIMIT_SECONDS = 220
 SWEEP_SECONDS = 3
 
 
