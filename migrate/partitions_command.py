@@ -58,9 +58,14 @@ def partitions(
         refuse_standby,
     )
     from phasegate.migrate.partitions import run_partitions  # noqa: PLC0415
+    from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
 
     connect = connector(settings)
-    with connect(Patience.METADATA) as connection, connect(Patience.BATCH) as writer:
+    with (
+        unreachable(),
+        connect(Patience.METADATA) as connection,
+        connect(Patience.BATCH) as writer,
+    ):
         refuse_standby(connection)
         folder = settings.migrate.backup.directory
         journal = Journal(writer, folder, fetch_identity(connection), by)

@@ -47,8 +47,9 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
     from phasegate.migrate.phases import make_steps  # noqa: PLC0415
     from phasegate.migrate.plan import make_plan, refuse  # noqa: PLC0415
     from phasegate.migrate.rehearsal import find_predicting, seconds_by_step  # noqa: PLC0415
+    from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
 
-    with connector(settings)(Patience.BATCH) as connection:
+    with unreachable(), connector(settings)(Patience.BATCH) as connection:
         connection.execute("SET default_transaction_read_only = on")
         catalog = fetch_catalog(connection, migrated_names(settings))
         steps = make_steps(settings, catalog)

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from phasegate.contract.errors import Interrupted, PlanRefused, SourceUnavailable
+from phasegate.contract.errors import Interrupted, PlanRefused, SourceError, SourceUnavailable
 from phasegate.migrate.model import Patience
 
 APPLICATION_NAME = "phasegate migrate"
@@ -125,10 +125,12 @@ def is_lost(error: psycopg.Error) -> bool:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """A session that is lost in the block is no failure of the work: Interrupted."""
+    """A session that is lost in the block is no failure of the work: Interrupted. A right that our
+    role lacks, where no step has failed for it, is a SourceError."""
     try:
         yield
     except psycopg.Error as error:
+        _raise_unpermitted(error)
         if not is_lost(error):
             raise
         raise Interrupted(f"the server ended our session: {str(error).strip()}") from error
@@ -136,10 +138,22 @@ def interrupting() -> Iterator[None]:
 
 @contextmanager
 def unreachable() -> Iterator[None]:
-    """A session that is lost in the block, where nothing is under way: SourceUnavailable."""
+    """A session that is lost in the block, where nothing is under way: SourceUnavailable. A right
+    that our role lacks is a SourceError."""
     try:
         yield
     except psycopg.Error as error:
+        _raise_unpermitted(error)
         if not is_lost(error):
             raise
         raise SourceUnavailable("database", str(error).strip()) from error
+
+
+def _raise_unpermitted(error: psycopg.Error) -> None:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        what = error.diag.message_primary or str(error).strip()
+        raise SourceError(
+            "database",
+            f"our role lacks a right: {what}; connect as a role that has it, or give it what "
+            "`phasegate init --grants` prints for phasegate_migrator",
+        ) from error

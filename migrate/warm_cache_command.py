@@ -34,12 +34,17 @@ def warm_cache(*, config: Path | None, if_cold: bool) -> None:
     from phasegate.migrate.context import NothingStops  # noqa: PLC0415
     from phasegate.migrate.model import Patience  # noqa: PLC0415
     from phasegate.migrate.opening import connector  # noqa: PLC0415
+    from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
     from phasegate.migrate.warm_cache import Warmer  # noqa: PLC0415
 
     cache = settings.cache
     if cache is None or cache.warm is None:
         raise click.UsageError("cache.warm: found nothing, expected its queries ids and sql")
-    with connector(settings)(Patience.BATCH) as connection, open_cache(cache) as client:
+    with (
+        unreachable(),
+        connector(settings)(Patience.BATCH) as connection,
+        open_cache(cache) as client,
+    ):
         warmer = Warmer(cache, cache.warm, connection, client, NothingStops())
         if if_cold and not warmer.is_cold():
             click.echo("warm already: nothing is written", err=True)
