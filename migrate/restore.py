@@ -107,8 +107,7 @@ def restore_beside(
             server.execute("SET statement_timeout = 0")
             _tell_left(server, name, say)
             say(f"restores {backup.file} into a database {fresh} beside {name}")
-            version = server.info.server_version
-            _send(server, plan_create(fresh, facts, version), fail)
+            _send(server, plan_create(fresh, facts, server.info.server_version), fail)
             try:
                 beside = {**conninfo, "dbname": fresh}
                 chosen = next(one for one in programs if one.major == backup.major)
@@ -121,18 +120,17 @@ def restore_beside(
                 # Before the swap: a kill after it must leave no database whose journal takes the
                 # deployments of before for done.
                 journal = Journal(lock, folder, fetch_identity(lock), by)
-                seconds = time.monotonic() - began
-                restored = _make_restored(journal, backup, kept=kept, lost=lost, seconds=seconds)
+                took = time.monotonic() - began
+                restored = _make_restored(journal, backup, kept=kept, lost=lost, seconds=took)
                 carry_journal(beside, folder, [*fetch_entries(lock), restored])
                 lock.close()
                 _swap(server, name, fresh, kept, elsewhere)
             except BaseException:
                 _drop(server, fresh)
                 raise
-    seconds = time.monotonic() - began
     journal.append(restored)
     say(f"{name} is the backup's now; what was before is kept as {kept}")
-    return Restored(name, kept, seconds)
+    return Restored(name, kept, time.monotonic() - began)
 
 
 def carry_journal(conninfo: Mapping[str, str], folder: Path, history: list[Entry]) -> None:
