@@ -31,8 +31,8 @@ def test_a_right_that_is_lacking_is_named_with_what_gives_it(
     assert isinstance(error.value.__cause__, psycopg.errors.InsufficientPrivilege)
 
 
-@pytest.mark.parametrize("command", [["pause"], ["abort"]])
-def test_a_journal_that_a_role_may_not_write_ends_with_4(
+@pytest.mark.parametrize("command", [["status"], ["pause"], ["abort"], ["partitions"]])
+def test_a_journal_that_a_role_may_not_read_ends_with_4(
     database: Database, tmp_path: Path, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     database.execute(
@@ -41,7 +41,7 @@ def test_a_journal_that_a_role_may_not_write_ends_with_4(
     )
     with open_migrating(database, tmp_path, ("public.t",)):
         pass
-    url = database.conninfo(options="-c role=pg_monitor")
+    url = database.conninfo(options="-c role=pg_checkpoint")
     file = tmp_path / "phasegate.yaml"
     file.write_text(
         f'database: {{url: "{url}"}}\n'
