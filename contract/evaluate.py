@@ -14,7 +14,7 @@ from phasegate.contract.criteria import CRITERIA, Direction, Limit
 from phasegate.contract.errors import ContractError
 from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
 from phasegate.contract.model import Judgement, Observation, Verdict
-from phasegate.contract.quantities import format_value
+from phasegate.contract.quantities import Unit, format_value
 
 SHOWN = 5
 WAIT = "let the exporter measure it (collectors on its page tell why one fails), then judge again"
@@ -85,7 +85,8 @@ def _judge(
     if bad:
         verdict = Verdict.FAILED
         told = [f"{one.subject}: {format_value(one.value, limits.unit)}" for one in bad]
-        reason = f"{list_first(told)}; limit {limit}"
+        # Of a check that passed or did not there is no limit to tell.
+        reason = list_first(told) + ("" if limits.unit == Unit.CHECK else f"; limit {limit}")
     elif doubts or worst is None:
         verdict, reason, remedy = Verdict.INCONCLUSIVE, list_first(doubts), WAIT
     else:
