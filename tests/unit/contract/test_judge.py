@@ -149,13 +149,8 @@ def _other_values(found: tuple[Observation, ...]) -> list[Observation]:
     return [replace(one, value=bad.get(one.criterion, 1e12)) for one in found]
 
 
-@pytest.mark.parametrize("criterion", sorted({*SUCCESS_CRITERIA, *GATE_CRITERIA} - CRITERIA.keys()))
-def test_what_nothing_measures_yet_never_passes_and_names_what_it_needs(
-    criterion: str, settings: Settings
-) -> None:
-    found = judge(criterion, make_dossier(), settings, ONE_LOOK)
-    assert (found.verdict, found.facts) == (INCONCLUSIVE, {"hopeless": True})
-    assert found.remedy.startswith("it needs ")
+def test_everything_that_a_gate_asks_for_can_be_measured() -> None:
+    assert {*SUCCESS_CRITERIA, *GATE_CRITERIA} <= CRITERIA.keys()
 
 
 def test_a_criterion_without_its_configuration_names_the_key(tmp_path: Path) -> None:
