@@ -84,10 +84,10 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("number", "beginning"),
     [
-        (signal.SIGINT, "embedded"),
         (signal.SIGTERM, "  users"),
-        (signal.SIGHUP, "application v1"),
         (signal.SIGINT, "$ phasegate migrate"),
+        pytest.param(signal.SIGINT, "embedded", marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, "application v1", marks=pytest.mark.long),
     ],
 )
 def test_interrupt_leaves_nothing(number: signal.Signals, beginning: str, folder: Path) -> None:

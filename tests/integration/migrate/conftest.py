@@ -13,7 +13,7 @@ import pytest
 
 from checks.guide import read_rows
 
-ALWAYS_ON_BOTH = {"test_columns", "test_restore"}
+ALWAYS_ON_BOTH = {"test_restore"}
 SECOND = "postgres15"
 SELDOM = {
     "test_audit_move": {"test_writers_lose_nothing_while_it_is_swapped"},

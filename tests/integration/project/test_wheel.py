@@ -18,6 +18,9 @@ from checks.wheel import ProofFailed, apply_build_proof, build, make_environment
 from phasegate import __version__
 from tests.fixtures.database import Database
 
+# One environment for all of them.
+pytestmark = pytest.mark.xdist_group("wheel")
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -72,7 +75,7 @@ def test_installed_validate_lists_what_it_would_judge(installed: Path, tmp_path:
 
 def forget_a_room(tree: Path) -> None:
     """A line of `only-include` was not written."""
-    replace(tree / "pyproject.toml", '"exporter", "operate"', '"operate"')
+    replace(tree / "pyproject.toml", '"exporter", "migrate"', '"migrate"')
 
 
 def map_a_room_to_the_top(tree: Path) -> None:
