@@ -124,8 +124,8 @@ def test_what_a_dead_run_left_at_work_is_ended_and_told(any_database: Database) 
         stranger.execute("SELECT 1")
     thread.join()
     assert ["terminating connection" in failure for failure in failures] == [True]
-    assert len(said) == 1
-    assert f"pid {pid}, since" in said[0]
+    # The session of the lock that was closed may not have ended yet, and is told then, too.
+    assert any(f"pid {pid}, since" in line for line in said)
 
 
 def test_a_line_of_the_journal_that_was_cut_does_not_spoil_the_next(
