@@ -40,7 +40,8 @@ test: setup ## every test but the long ones: units in parallel, then real server
 faults: setup ## the fault tests in their long form
 	PHASEGATE_FAULTS=long $(BIN)/python -m pytest -n 2 --durations=10 \
 		-m "long or not long" -o faulthandler_timeout=1800 tests/faults \
-		tests/integration/migrate tests/integration/demo
+		tests/integration/migrate tests/integration/demo \
+		tests/integration/validators
 
 check: check-style check-types check-arrows check-generated check-wheel ## all that needs no server
 
