@@ -110,7 +110,7 @@ def fold_phases(entries: Iterable[Entry]) -> dict[str, PhaseFacts]:
         # after `to` stands from its beginning on. A restore that was cut off changed nothing.
         begun = entry.event is Event.ROLLBACK_STARTED and entry.facts.get("to") in PHASES
         if begun or entry.event in (Event.ROLLBACK_FINISHED, Event.RESTORED):
-            for phase in _undone_by(entry):
+            for phase in undone_by(entry):
                 found[phase] = PhaseFacts(phase, state=PhaseState.ROLLED_BACK)
         elif entry.phase in found:
             found[entry.phase] = _after(found[entry.phase], entry)
@@ -160,7 +160,7 @@ def last_preflight(entries: Iterable[Entry], identity: str) -> Entry | None:
     return found[-1] if found else None
 
 
-def _undone_by(entry: Entry) -> list[str]:
+def undone_by(entry: Entry) -> list[str]:
     """The phases that a rollback took back; `facts` names the one that it went back to."""
     kept = entry.facts.get("to", "")
     first = PHASES.index(kept) + 1 if kept in PHASES else 0

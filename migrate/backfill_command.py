@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import psycopg
 
-from phasegate.contract.errors import PlanRefused, StepFailed
+from phasegate.contract.errors import StepFailed
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_tables import Table
 from phasegate.migrate.command import by_option, config_option, read_settings
@@ -17,9 +17,11 @@ from phasegate.migrate.context import Context
 from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.gate import Terms
 from phasegate.migrate.identifiers import qualify
+from phasegate.migrate.model import Refusal, Step
 from phasegate.migrate.opening import open_run
 from phasegate.migrate.operations.backfill import Backfill
 from phasegate.migrate.phases import make_backfill
+from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.runner import Run
 from phasegate.migrate.sessions import is_lost
 from phasegate.validators.call import read_duration
@@ -75,12 +77,12 @@ def choose_tables(settings: Settings, names: tuple[str, ...]) -> tuple[Table, ..
 def fill(run: Run, operation: Backfill) -> None:
     """One table, refused where it is not fit for it."""
     catalog = run.catalog()
-    found = [f"{one.object}: {one.found}; {one.remedy}" for one in operation.find_refusals(catalog)]
+    step = Step(STEP, "schema", "give every row its UUID", (operation,))
     relation = catalog.get(operation.table)
-    if relation is None or relation.column(operation.column) is None:
-        found.append(f"{operation.object}: there is no such column; add it first: migrate run")
-    if found:
-        raise PlanRefused(tuple(found))
+    missing = relation is None or relation.column(operation.column) is None
+    remedy = "add it first: phasegate migrate run"
+    others = (Refusal(operation.object, "there is no such column", remedy),) if missing else ()
+    refuse(make_plan([step], catalog, others))
     context = Context(
         settings=run.settings,
         step=STEP,

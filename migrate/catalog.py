@@ -54,7 +54,6 @@ class Index:
     ready: bool
     partial: bool
     immediate: bool
-    nulls_not_distinct: bool
     constraint: str
     definition: str
     method: str

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from phasegate.contract.migration import Entry, Event
+from phasegate.contract.migration import Entry, Event, undone_by
 from phasegate.migrate.model import Operation, Step
 
 # Of a definition, what the catalog, what was measured or the time of the day decides, and not the
@@ -36,7 +36,8 @@ def find_drift(steps: Iterable[Step], entries: Iterable[Entry]) -> list[str]:
         elif entry.event is Event.UNDONE:
             begun.pop(key, None)
         elif entry.event in (Event.ROLLBACK_FINISHED, Event.RESTORED):
-            begun.clear()
+            gone = undone_by(entry)
+            begun = {key: one for key, one in begun.items() if key[0] not in gone}
     found = []
     for step in steps:
         entry_ = begun.get((step.phase, step.name))

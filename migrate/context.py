@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,8 +53,6 @@ class NothingStops:
 
     def sleep(self, seconds: float) -> None:
         """Just waits."""
-        import time  # noqa: PLC0415
-
         time.sleep(seconds)
 
 
@@ -77,5 +76,3 @@ class Context:
     ask: Callable[[tuple[str, ...]], None] = _nobody_to_ask
     """Wait until these criteria of the phase's gate pass; raises GateClosed where they do not."""
     report: Callable[[str, float, float, str], None] = lambda *_: None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What the command line asked for this run, e.g. accepted triggers."""

@@ -1,7 +1,7 @@
 """Whether a run goes on: signals, a window, and what somebody wants from another terminal.
 
-A pause ends the run after the piece of work at hand; an abort, a second signal or the loss of the
-runner's lock also cancels what the server is doing for us. Either way the same command goes on.
+A pause ends the run after the piece of work at hand; an abort, a signal or the loss of the runner's
+lock also cancels what the server is doing for us. Either way the same command goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ EARLIER_SECONDS = 60.0
 LOST = "the session that held the lock of the one runner is gone"
 _SQL = load_sql("journal")
 _HOLDERS = """
-SELECT a.pid, a.application_name, COALESCE(host(a.client_addr), 'local'), a.backend_start::text
+SELECT a.pid, a.application_name, COALESCE(host(a.client_addr), 'local'),
+    to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
 FROM pg_locks AS l
 JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.database = (
@@ -54,7 +55,6 @@ class RunControl:
         self._over = threading.Event()
         self._busy: set[Connection] = set()
         self._guard = threading.Lock()
-        self._signals = 0
 
     def check(self) -> None:
         """As `context.Control.check`."""
@@ -107,7 +107,6 @@ class RunControl:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: Any) -> None:
-        self._signals += 1
         reason = f"stopped by {signal.Signals(number).name}"
         # Not here: a handler must not wait for a lock that what it interrupts may hold.
         threading.Thread(
@@ -133,9 +132,15 @@ def take_runner_lock(connection: Connection) -> None:
     [[taken]] = connection.execute("SELECT pg_try_advisory_lock(%s)", (RUNNER_LOCK,)).fetchall()
     if taken:
         return
-    holder = connection.execute(_HOLDERS, (RUNNER_LOCK,)).fetchone()
-    who = "" if holder is None else "; {1} on {2}, pid {0}, since {3}".format(*holder)
+    holder = describe_runner(connection)
+    who = f"; {holder}" if holder else ""
     raise Interrupted(f"another runner is at work in this database{who}: phasegate migrate status")
+
+
+def describe_runner(connection: Connection) -> str:
+    """Who is at work in the database now; empty for nobody."""
+    holder = connection.execute(_HOLDERS, (RUNNER_LOCK,)).fetchone()
+    return "" if holder is None else "{1} on {2}, pid {0}, since {3}".format(*holder)
 
 
 def mark_session(connection: Connection, lock: Connection) -> Connection:

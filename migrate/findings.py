@@ -17,7 +17,8 @@ SPARE_TIMES = 2
 LONGEST_TRANSACTION_SECONDS = 300.0
 LONGEST_LAG_SECONDS = 10.0
 OLDEST_BACKUP_SECONDS = 24 * 3600.0
-OLDEST_VERSION = 130_000
+OLDEST_VERSION = 140_000
+"""Ranges of pages can be read by themselves from here on, which every loop over rows does."""
 CORRUPTING = range(140_000, 140_004)
 """CREATE INDEX CONCURRENTLY of 14.0 to 14.3 may leave rows out."""
 
@@ -41,19 +42,21 @@ class Finding:
         return told | ({"warning": self.warning} if self.warning else {})
 
 
-def evaluate_disk(tables: int, wal: int, free: int | None, where: str) -> Finding:
+def evaluate_disk(tables: int, wal: int, free: int | None, where: str, what: str = "") -> Finding:
     """Twice the tables with their indexes, and the write-ahead log. `free` is None where the
-    server's disk cannot be seen from here."""
+    server's disk cannot be seen from here; `what` tells how it is known."""
     wanted = SPARE_TIMES * tables + wal
     needed = (
         f"{size(wanted)} free: {SPARE_TIMES} times {size(tables)} of tables and indexes, and "
         f"{size(wal)} of write-ahead log"
     )
     if free is None:
-        remedy = "run phasegate where the server runs, or look there with df: " + where
+        remedy = f"state migrate.preflight.free_disk, by what df says of {where}"
         return Finding("disk", None, "the server's disk is not seen from here", needed, remedy)
     remedy = f"needs {size(wanted)}, has {size(free)}: enlarge the file system of {where}"
-    return Finding("disk", float(free >= wanted), f"{size(free)} free on {where}", needed, remedy)
+    return Finding(
+        "disk", float(free >= wanted), f"{size(free)} free on {where}{what}", needed, remedy
+    )
 
 
 def evaluate_cache_memory(limit: int | None, policy: str) -> Finding:
@@ -96,13 +99,10 @@ def evaluate_cpu(share: float | None, limit: float, what: str = "") -> Finding:
 
 
 def evaluate_version(version: int) -> Finding:
-    """13 or newer, and none whose concurrent indexes may lack rows."""
+    """14.4 or newer: none without ranges of pages, none whose concurrent indexes may lack rows."""
     found = f"PostgreSQL {version // 10_000}.{version % 10_000}"
     good = version >= OLDEST_VERSION and version not in CORRUPTING
-    remedy = (
-        "update the server: 14.4 or newer" if version in CORRUPTING else "upgrade to 13 or newer"
-    )
-    return Finding("version", float(good), found, "13 or newer, without 14.0 to 14.3", remedy)
+    return Finding("version", float(good), found, "14.4 or newer", "update the server first")
 
 
 def evaluate_transactions(age: float, prepared: int) -> Finding:
@@ -142,7 +142,7 @@ def evaluate_privileges(
         float(not faults),
         "; ".join(faults) or "all",
         "the tables' owner's rights, CREATE in their schemas and in the database",
-        "phasegate operate grants --role migrator",
+        "run what `phasegate init --grants` prints, and connect as phasegate_migrator",
     )
 
 

@@ -42,7 +42,6 @@ class Terms(NamedTuple):
 
     wait: float = 3_600.0
     min_span: float | None = None
-    max_age: float | None = None
     junit: tuple[str, ...] = ()
     baseline: Path | None = None
     source: str = EXPORTER
@@ -88,11 +87,12 @@ def ask_gate(
     began, length = time.monotonic(), FIRST_PAUSE_SECONDS
     dossier, report = look(None)
     while True:
-        decision = _decide(report, terms.accepted)
+        decision, left = _decide(report, terms.accepted)
         passed = time.monotonic() - began
-        if decision.exit_code == 0 or is_decided(report) or passed >= terms.wait:
+        # What is accepted decides nothing, either way.
+        if decision.exit_code == 0 or is_decided(left) or passed >= terms.wait:
             return decision
-        say(_describe(report, passed, terms.wait))
+        say(_describe(left, passed, terms.wait))
         pause(min(length, max(0.05, terms.wait - passed)))
         length = min(LONGEST_PAUSE_SECONDS, length * GROWTH)
         dossier, report = look(dossier)
@@ -121,7 +121,6 @@ def _look(question: Question, earlier: Dossier | None) -> tuple[Dossier, Report]
         criteria=criteria,
         since=since,
         min_span=min_span(phase) if terms.min_span is None else terms.min_span,
-        max_age=terms.max_age,
         junit=terms.junit if TESTS in criteria else (),
         baseline=terms.baseline,
     )
@@ -136,7 +135,8 @@ def _look(question: Question, earlier: Dossier | None) -> tuple[Dossier, Report]
     return dossier, assess(call.criteria, dossier, settings, options)
 
 
-def _decide(report: Report, accepted: Accepted) -> Decision:
+def _decide(report: Report, accepted: Accepted) -> tuple[Decision, Report]:
+    """The decision, and the report of what is not accepted."""
     overridden = tuple(
         one.criterion
         for one in report.judgements
@@ -144,8 +144,11 @@ def _decide(report: Report, accepted: Accepted) -> Decision:
         and one.criterion in accepted.criteria
         and one.criterion not in NEVER_ACCEPTED
     )
-    left = tuple(one for one in report.judgements if one.criterion not in overridden)
-    return Decision(report, exit_code(combine(left)) if left else 0, overridden)
+    judgements = tuple(one for one in report.judgements if one.criterion not in overridden)
+    # Of nothing at all it is inconclusive; of nothing left, all was accepted.
+    verdict = combine(judgements) if judgements or not overridden else Verdict.PASSED
+    left = replace(report, judgements=judgements, verdict=verdict)
+    return Decision(report, exit_code(verdict), overridden), left
 
 
 def _describe(report: Report, passed: float, within: float) -> str:

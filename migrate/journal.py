@@ -109,12 +109,21 @@ class Journal:
         """All of the database's, oldest first."""
         return fetch_entries(self._connection)
 
-    def progress(
-        self, step: str, name: str, *, done: float, total: float, unit: str, rate: float, note: str
-    ) -> None:
-        """What is being done now; shown by `status` and served by the exporter."""
-        values = (step, name, unit, done, total, rate, note)
-        self._connection.execute(_SQL["progress"].encode(), values)
+
+def save_progress(
+    connection: Connection,
+    *,
+    step: str,
+    name: str,
+    done: float,
+    total: float,
+    unit: str,
+    rate: float,
+    note: str,
+) -> None:
+    """What is being done now; shown by `status` and served by the exporter."""
+    values = (step, name, unit, done, total, rate, note)
+    connection.execute(_SQL["progress"].encode(), values)
 
 
 def exists(connection: Connection) -> bool:

@@ -126,6 +126,21 @@ class Operation(Protocol):
         """What takes it back, in order; empty where nothing of it is there."""
 
 
+class ChangesNoSchema:
+    """What an operation answers that sends no statement: the catalog speaks against nothing, and
+    there is nothing to take back."""
+
+    loss: ClassVar[str] = ""
+
+    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:  # noqa: ARG002
+        """None."""
+        return ()
+
+    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a phase, by the guide's name. `operations` are done in order."""

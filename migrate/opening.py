@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
 
 import psycopg
 
@@ -12,6 +12,7 @@ from phasegate.contract.connection import database_conninfo
 from phasegate.contract.errors import JournalMismatch, PlanRefused
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
+from phasegate.migrate.backup import lasting_identity
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection, Throttle
 from phasegate.migrate.control import (
@@ -22,7 +23,7 @@ from phasegate.migrate.control import (
     take_runner_lock,
 )
 from phasegate.migrate.gate import Terms
-from phasegate.migrate.journal import Journal, fetch_entries, mend_file, missing_entries, read_file
+from phasegate.migrate.journal import Journal, mend_file, missing_entries, read_file, save_progress
 from phasegate.migrate.lock_watch import watch_locks
 from phasegate.migrate.model import Patience
 from phasegate.migrate.operations.permission_tables import PermissionTables
@@ -66,7 +67,6 @@ def open_run(
     *,
     window: float | None = None,
     by: str = "",
-    options: Mapping[str, Any] | None = None,
 ) -> Iterator[Run]:
     """A run that is the only one. Raises SourceUnavailable, PlanRefused, Interrupted where another
     is at work, JournalMismatch where the journal is not this database's."""
@@ -87,12 +87,7 @@ def open_run(
         journal.open()
         reconcile(journal)
         set_wanted(lock, "run", by)
-        saver = Journal(
-            stack.enter_context(connect(Patience.BATCH)),
-            settings.migrate.backup.directory,
-            "",
-        )
-        screen.save = saver.progress
+        screen.save = partial(save_progress, stack.enter_context(connect(Patience.BATCH)))
         control = RunControl(lock, window)
         throttle = stack.enter_context(open_throttle(settings, connect, control, screen))
         stack.enter_context(control.running())
@@ -108,7 +103,6 @@ def open_run(
             terms=terms,
             throttle=throttle,
             report=screen.report,
-            options=options or {},
             watch=stack.enter_context(watch_locks(connect)),
         )
 
@@ -167,15 +161,5 @@ def reconcile(journal: Journal) -> None:
 
 def same_database(identity: str, journal: Journal) -> bool:
     """Whether it is the same server and database, perhaps on another timeline."""
-    return not identity or not journal.identity or _lasting(identity) == _lasting(journal.identity)
-
-
-def _lasting(identity: str) -> tuple[str, str]:
-    system, _, rest = identity.partition("/")
-    return system, rest.partition("/")[2]
-
-
-def fetch_history(settings: Settings) -> list[Any]:
-    """The journal's entries, from the database; nothing is written."""
-    with connector(settings)(Patience.BATCH) as connection:
-        return fetch_entries(connection)
+    ours = journal.identity
+    return not identity or not ours or lasting_identity(identity) == lasting_identity(ours)

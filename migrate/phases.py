@@ -12,7 +12,7 @@ from phasegate.contract.names import ColumnName, parse_column
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_tables import Table
 from phasegate.migrate.catalog import Catalog
-from phasegate.migrate.model import Operation, Step
+from phasegate.migrate.model import Operation, Refusal, Step
 from phasegate.migrate.operations.audit_triggers import AuditTriggers
 from phasegate.migrate.operations.await_criteria import AwaitCriteria
 from phasegate.migrate.operations.await_unread import AwaitUnread
@@ -33,7 +33,7 @@ from phasegate.migrate.operations.swap_primary import SwapPrimary, find_integer_
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
 from phasegate.migrate.operations.warm_cache import WarmCache
-from phasegate.migrate.references import find_references
+from phasegate.migrate.references import find_references, refuse_references
 
 
 def make_steps(settings: Settings, catalog: Catalog) -> tuple[Step, ...]:
@@ -110,6 +110,17 @@ def _references(settings: Settings, catalog: Catalog) -> Iterator[Step]:
     ]
     title = "a UUID beside each integer that refers to a table"
     yield Step("references", "schema", title, tuple(operations))
+
+
+def find_others(settings: Settings, catalog: Catalog) -> tuple[Refusal, ...]:
+    """What speaks against the configuration, and concerns no operation there is: foreign keys for
+    which none can be made."""
+    return tuple(
+        refusal
+        for table in settings.tables
+        if table.keys != "alternate" and catalog.get(table.name) is not None
+        for refusal in refuse_references(catalog, table.name, table.uuid_column, _names(table))
+    )
 
 
 def _names(table: Table) -> dict[ColumnName, str]:

@@ -16,11 +16,12 @@ from phasegate.contract.errors import PlanRefused
 from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import Catalog, Dependent, Relation
 from phasegate.migrate.checksum import checksum_step
+from phasegate.migrate.findings import evaluate_version
 from phasegate.migrate.identifiers import qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Operation, Refusal, Step
 from phasegate.migrate.plan_size import Size, estimate_size
+from phasegate.migrate.refusals import refuse_unowned
 
-OLDEST_VERSION = 130_000
 WORK_NOTE = "a program's work, with no statement to measure"
 _CHANGES = frozenset(LockMode) - {LockMode.ACCESS_SHARE, LockMode.ROW_SHARE, LockMode.ROW_EXCLUSIVE}
 
@@ -189,11 +190,11 @@ def find_refusals(steps: Iterable[Step], catalog: Catalog) -> tuple[Refusal, ...
     found = list(_refuse_server(catalog))
     for operation in operations:
         found += operation.find_refusals(catalog)
-    told = {refusal.object for refusal in found}
     for operation in operations:
-        refusal = _refuse_unowned(operation, catalog)
-        if refusal is not None and refusal.object not in told:
-            found.append(refusal)
+        table = table_of(operation)
+        relation = None if table is None else catalog.get(table)
+        if relation is not None:
+            found += refuse_unowned(relation, catalog)
     return tuple(dict.fromkeys(found))
 
 
@@ -231,30 +232,16 @@ def table_of(operation: Operation) -> TableName | None:
 
 
 def _refuse_server(catalog: Catalog) -> Iterator[Refusal]:
-    if catalog.version < OLDEST_VERSION:
-        yield Refusal(
-            f"server of {catalog.database}",
-            f"it is PostgreSQL {catalog.version // 10_000}, which has no gen_random_uuid()",
-            f"update it to {OLDEST_VERSION // 10_000} or newer first",
-        )
+    version = evaluate_version(catalog.version)
+    if version.value != 1.0:
+        found = f"it is {version.found}, and {version.needed} is needed"
+        yield Refusal(f"server of {catalog.database}", found, version.remedy)
     if catalog.standby:
         yield Refusal(
             f"server of {catalog.database}",
             "it is a standby, which only replays its primary",
             "name the primary in database.url",
         )
-
-
-def _refuse_unowned(operation: Operation, catalog: Catalog) -> Refusal | None:
-    table = table_of(operation)
-    relation = None if table is None else catalog.get(table)
-    if relation is None or catalog.superuser or relation.owner in catalog.member_of:
-        return None
-    return Refusal(
-        qualify(relation.name),
-        f"it is owned by {relation.owner}, and {catalog.role} is no member of that role",
-        f"GRANT {quote(relation.owner)} TO {quote(catalog.role)}",
-    )
 
 
 def _find_changed(steps: Iterable[PlannedStep], catalog: Catalog) -> tuple[Relation, ...]:

@@ -44,7 +44,7 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
     from phasegate.migrate.lock_trace import measure_plan  # noqa: PLC0415
     from phasegate.migrate.model import Patience  # noqa: PLC0415
     from phasegate.migrate.opening import connector, fetch_identity, migrated_names  # noqa: PLC0415
-    from phasegate.migrate.phases import make_steps  # noqa: PLC0415
+    from phasegate.migrate.phases import find_others, make_steps  # noqa: PLC0415
     from phasegate.migrate.plan import make_plan, refuse  # noqa: PLC0415
     from phasegate.migrate.rehearsal import find_predicting, seconds_by_step  # noqa: PLC0415
     from phasegate.migrate.sessions import unreachable  # noqa: PLC0415
@@ -53,7 +53,8 @@ def plan(*, config: Path | None, form: str, measure: bool) -> None:
         connection.execute("SET default_transaction_read_only = on")
         catalog = fetch_catalog(connection, migrated_names(settings))
         steps = make_steps(settings, catalog)
-        made = make_plan(steps, catalog, find_refusals(connection))
+        others = (*find_refusals(connection), *find_others(settings, catalog))
+        made = make_plan(steps, catalog, others)
         folder = settings.migrate.backup.directory
         rehearsal = find_predicting(folder, fetch_identity(connection))
         if measure and not made.refusals:

@@ -128,11 +128,11 @@ def _cpu(demands: Demands, *, local: bool) -> Finding:
 def _disk(connection: Connection, parameters: Any, stated: int | None) -> Finding:
     directory, _, _, wal = _row(connection, "place")
     [tables] = _row(connection, "sizes", parameters)
-    free = stated
+    where = directory or "its data directory"
     if directory and _is_local(connection):
         seen = os.statvfs(directory)
-        free = seen.f_bavail * seen.f_frsize
-    return evaluate_disk(int(tables), wal, free, directory or "its data directory")
+        return evaluate_disk(int(tables), wal, seen.f_bavail * seen.f_frsize, where)
+    return evaluate_disk(int(tables), wal, stated, where, ", as stated")
 
 
 def _is_local(connection: Connection) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from phasegate.migrate.catalog import PARTITIONED, Catalog, load_sql
 from phasegate.migrate.context import Connection, Context
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.model import Patience
+from phasegate.migrate.sessions import set_patience
 
 WORKERS = 2
 TARGET_SECONDS = 0.1
@@ -40,17 +41,30 @@ _SQL = load_sql("ranges")
 _GIVES_WAY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
 
 Range = tuple[int, int]
+_Update = Callable[[str, str], str]
 
 
 @dataclass(frozen=True)
 class RangeUpdate:
-    """`update` is the statement with the places `{table}` and `{range}`, the table as `t`; `left`
-    counts the rows of `{table}` that it still has to change. `tables` are all that hold rows."""
+    """`update` gives the statement for a table and a condition on its pages, the table as `t`;
+    `left` the query that counts the rows of a table that it still has to change. `tables` are all
+    that hold rows; tables are as SQL writes them."""
 
     step_object: str
     tables: tuple[TableName, ...]
-    update: str
-    left: str
+    update: _Update
+    left: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Populate:
+    """The work of an action: `make_work` says what is sent, given the catalog of its begin."""
+
+    make_work: Callable[[Catalog], RangeUpdate]
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        """As `model.Work.run`."""
+        return run_ranges(self.make_work(context.catalog), context)
 
 
 @dataclass
@@ -126,7 +140,7 @@ def run_ranges(work: RangeUpdate, context: Context) -> Mapping[str, Any]:
             for number in range(1, PASSES + 1):
                 facts["passes"] = max(facts["passes"], number)
                 facts["rows"] += _run_table(work, table, context, connection, number)
-                left = count_left(connection, work.left.format(table=qualify(table)))
+                left = count_left(connection, work.left(qualify(table)))
                 if left == 0:
                     break
                 context.say(f"{qualify(table)}: {left:,} rows are left, again")
@@ -163,10 +177,9 @@ def _run_table(
         context.say(f"{qualify(table)}: goes on at {queue.done:,} of {pages:,} pages")
     if not queue.ranges:
         return 0
-    update = work.update
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ranges") as pool:
         futures = [
-            pool.submit(_run_until_one_fails, update, table, name, context, queue)
+            pool.submit(_run_until_one_fails, work.update, table, name, context, queue)
             for _ in range(WORKERS)
         ]
     for future in futures:
@@ -175,7 +188,7 @@ def _run_table(
 
 
 def _run_until_one_fails(
-    update: str, table: TableName, name: str, context: Context, queue: _Queue
+    update: _Update, table: TableName, name: str, context: Context, queue: _Queue
 ) -> None:
     try:
         _run_worker(update, table, name, context, queue)
@@ -185,7 +198,9 @@ def _run_until_one_fails(
         raise
 
 
-def _run_worker(update: str, table: TableName, name: str, context: Context, queue: _Queue) -> None:
+def _run_worker(
+    update: _Update, table: TableName, name: str, context: Context, queue: _Queue
+) -> None:
     with context.connect(Patience.BATCH) as connection, _watched(context, connection):
         while (taken := queue.take()) is not None:
             context.control.check()
@@ -213,7 +228,7 @@ def _run_worker(update: str, table: TableName, name: str, context: Context, queu
 
 def _change(
     connection: Connection,
-    update: str,
+    update: _Update,
     table: TableName,
     taken: Range,
     checkpoint: tuple[str, str, int],
@@ -224,7 +239,7 @@ def _change(
     with connection.transaction(), connection.cursor() as cursor:
         # Our own audit triggers keep silent, and whoever decodes the log knows that they may.
         cursor.execute(_SQL["announce"].encode())
-        cursor.execute(update.format(table=qualify(table), range=place).encode())
+        cursor.execute(update(qualify(table), place).encode())
         rows = cursor.rowcount
         cursor.execute(_SQL["checkpoint"].encode(), (step, name, lower, pages, lower, upper, rows))
     return rows
@@ -252,13 +267,13 @@ def _wants_vacuum(queue: _Queue) -> bool:
 
 
 def _vacuum(connection: Connection, table: TableName, *, analyze: bool) -> None:
-    connection.execute("SET statement_timeout = 0")
+    set_patience(connection, Patience.SCAN)
     try:
         # TRUNCATE would take ACCESS EXCLUSIVE for the empty end of the table.
         options = "TRUNCATE false, SKIP_LOCKED" + (", ANALYZE" if analyze else "")
         connection.execute(f"VACUUM ({options}) {qualify(table)}".encode())
     finally:
-        connection.execute("SET statement_timeout = '60s'")
+        set_patience(connection, Patience.BATCH)
 
 
 def _filenode(connection: Connection, table: TableName) -> str:

@@ -29,7 +29,7 @@ from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation, Patience, Say, Step
-from phasegate.migrate.phases import make_steps
+from phasegate.migrate.phases import find_others, make_steps
 from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.rehearsal import (
     ELSEWHERE,
@@ -92,7 +92,7 @@ def rehearse(
         catalog = fetch()
         steps = make_steps(moved, catalog)
         rehearsed = keep_rehearsed(steps)
-        refuse(make_plan(rehearsed, catalog))
+        refuse(make_plan(rehearsed, catalog, find_others(moved, catalog)))
         tables = tuple(_fetch_tables(connection, moved))
         load = Load(copy.conninfo, plan_statements(catalog), rate)
         work = _Work(moved, connection, connect, fetch, journal, control, say)

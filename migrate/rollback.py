@@ -23,6 +23,7 @@ from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.gate import Terms
 from phasegate.migrate.model import Action, Operation, Patience, Step
 from phasegate.migrate.opening import connector, fetch_identity, open_run
+from phasegate.migrate.operations.drain import await_drained
 from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.programs import find_programs
 from phasegate.migrate.restore import find_restore_refusals, restore_beside
@@ -120,14 +121,26 @@ def restore(settings: Settings, ask: Ask, by: str) -> None:
             run_hook_of(run, "maintenance_on")
         run_hook_of(run, "drain")
         say = run.say
+    # Online nobody stops the application: its sessions are ended, whatever they are at.
+    drains = maintenance or settings.migrate.hooks.drain is not None
     done = restore_beside(
-        database_conninfo(settings.database), backup, folder, say=say, lost=lost, by=by
+        database_conninfo(settings.database),
+        backup,
+        folder,
+        say=say,
+        drained=partial(_drain, settings) if drains else lambda: None,
+        lost=lost,
+        by=by,
     )
     say(f"restored in {done.seconds:.0f} s; the database of before is {done.kept}")
     with open_run(settings, Terms(), by=by) as run:
         deploy_before(run)
         if maintenance:
             run_hook_of(run, "maintenance_off")
+
+
+def _drain(settings: Settings) -> None:
+    await_drained(connector(settings))
 
 
 def apply_rollback(run: Run, undoing: Sequence[Undoing], to: str) -> None:
@@ -200,5 +213,4 @@ def make_context(run: Run, step: str) -> Context:
         control=run.control,
         throttle=run.throttle,
         report=partial(run.report, step),
-        options=run.options,
     )

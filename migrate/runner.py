@@ -44,6 +44,7 @@ from phasegate.migrate.gate import Decision, Terms, ask_gate, describe_decision
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.lock_watch import LockWatch
 from phasegate.migrate.model import Operation, Patience, Say, Step
+from phasegate.migrate.phases import find_others
 from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.sessions import interrupting, is_lost
 
@@ -67,7 +68,6 @@ class Run:
     terms: Terms = field(default_factory=Terms)
     throttle: Throttle = field(default_factory=AtFullSpeed)
     report: Callable[[str, str, float, float, str], None] = lambda *_: None
-    options: Mapping[str, Any] = field(default_factory=dict)
     watch: LockWatch = field(default_factory=LockWatch)
 
     def catalog(self) -> Catalog:
@@ -82,7 +82,8 @@ class Run:
         """
         catalog = self.catalog()
         steps = self.make_steps(self.settings, catalog)
-        refuse(make_plan(steps, catalog, find_refusals(self.connection)))
+        others = (*find_refusals(self.connection), *find_others(self.settings, catalog))
+        refuse(make_plan(steps, catalog, others))
         self._refuse_drift(steps)
         last = PHASES.index(only or until or PHASES[-1])
         with self.recorded({"phases": list(PHASES[: last + 1])}):
@@ -158,7 +159,6 @@ class Run:
             throttle=self.throttle,
             ask=partial(self._await, step),
             report=partial(self.report, step.name),
-            options=self.options,
         )
         # What a later operation has to do may follow only from an earlier one.
         due = partial(self._is_due, context=context, finished=finished)
@@ -209,6 +209,7 @@ class Run:
         decision = self.ask(step.phase, since, criteria)
         if decision.exit_code:
             self.conclude(step.phase, decision)
+        self._tell_accepted(step.phase, decision)
         self.say(f"  {describe_decision(decision)}")
 
     def _fail(self, step: Step, begun: float, error: PhasegateError) -> None:
@@ -246,7 +247,7 @@ class Run:
 
     def conclude(self, phase: str, decision: Decision) -> None:
         """Journal what the gate said; GateClosed where it is not open."""
-        report, accepted = decision.report, self.terms.accepted
+        report = decision.report
         told = describe_decision(decision)
         facts: dict[str, Any] = {
             "exit_code": decision.exit_code,
@@ -260,11 +261,7 @@ class Run:
             "evidence_sha256": report.digests.evidence,
             "since": report.options.since,
         }
-        if decision.overridden:
-            named = list(decision.overridden)
-            override = {"criteria": named, "reason": accepted.reason, "by": accepted.by}
-            self.journal.write(Event.OVERRIDE, phase=phase, facts=override)
-            self.say(f"accepted by {accepted.by}: {', '.join(named)} ({accepted.reason})")
+        self._tell_accepted(phase, decision)
         for name, loosened in facts["loosened"].items():
             self.say(f"  {name}: {'; '.join(loosened)}")
         if decision.exit_code == 0:
@@ -278,6 +275,15 @@ class Run:
             if one.verdict != "passed" and one.criterion not in decision.overridden
         ]
         raise GateClosed(phase, decision.exit_code, "\n".join([told, *reasons]))
+
+    def _tell_accepted(self, phase: str, decision: Decision) -> None:
+        """Journal what counted as passed because somebody said so."""
+        if not decision.overridden:
+            return
+        accepted, named = self.terms.accepted, list(decision.overridden)
+        facts = {"criteria": named, "reason": accepted.reason, "by": accepted.by}
+        self.journal.write(Event.OVERRIDE, phase=phase, facts=facts)
+        self.say(f"accepted by {accepted.by}: {', '.join(named)} ({accepted.reason})")
 
     def _refuse_drift(self, steps: Iterable[Step]) -> None:
         drift = find_drift(steps, self.journal.entries())

@@ -15,7 +15,7 @@ from phasegate.contract.times import format_time
 from phasegate.contract.units import format_duration
 from phasegate.migrate.catalog import load_sql
 from phasegate.migrate.context import Connection
-from phasegate.migrate.control import RUNNER_LOCK
+from phasegate.migrate.control import describe_runner
 from phasegate.migrate.journal import exists, fetch_entries
 from phasegate.migrate.screen import describe_progress
 
@@ -69,7 +69,7 @@ class Status(msgspec.Struct, frozen=True):
 def fetch_status(connection: Connection) -> Status:
     """As the database has it now; all phases pending where there is no journal."""
     entries = fetch_entries(connection)
-    runner = connection.execute(_SQL["runner"].encode(), (RUNNER_LOCK,)).fetchone()
+    runner = describe_runner(connection)
     progress, wanted = [], "run"
     if exists(connection):
         progress = connection.execute(_SQL["progress"].encode()).fetchall()
@@ -78,8 +78,8 @@ def fetch_status(connection: Connection) -> Status:
     return Status(
         version=STATUS_VERSION,
         at=time.time(),
-        runner="" if runner is None else runner[0],
-        left_by="" if runner is not None else _left_by(entries),
+        runner=runner,
+        left_by="" if runner else _left_by(entries),
         wanted=wanted,
         phases=tuple(_of_phase(phase, entries) for phase in PHASES),
         progress=tuple(Progress(*row) for row in progress),

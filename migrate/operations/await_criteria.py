@@ -8,15 +8,14 @@ from typing import Any, ClassVar
 
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
-from phasegate.migrate.model import Action, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema
 
 
 @dataclass(frozen=True)
-class AwaitCriteria:
+class AwaitCriteria(ChangesNoSchema):
     """Wait for these criteria of the phase's gate, on evidence since the last change."""
 
     kind: ClassVar[str] = "await_criteria"
-    loss: ClassVar[str] = ""
     criteria: tuple[str, ...]
 
     @property
@@ -24,17 +23,9 @@ class AwaitCriteria:
         """The criteria."""
         return ", ".join(self.criteria)
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the waiting; that it has been, the journal knows."""
         return (Action(f"wait until {self.object} pass", work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; GateClosed where they do not pass."""

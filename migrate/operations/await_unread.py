@@ -18,7 +18,7 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.identifiers import qualify, quote
-from phasegate.migrate.model import Action, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema
 from phasegate.migrate.operations.swap_primary import integer_unread
 from phasegate.validators.http_get import fetch
 
@@ -27,11 +27,10 @@ ANSWER_SECONDS, LARGEST_ANSWER = 10.0, 64 * 2**20
 
 
 @dataclass(frozen=True)
-class AwaitUnread:
+class AwaitUnread(ChangesNoSchema):
     """`key` is the integer's column; `window` in seconds."""
 
     kind: ClassVar[str] = "await_unread"
-    loss: ClassVar[str] = ""
     table: TableName
     key: str
     uuid: str
@@ -42,10 +41,6 @@ class AwaitUnread:
         """The integer key, as SQL writes it."""
         return f"{qualify(self.table)}.{quote(self.key)}"
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None: what the exporter says is asked when it is time."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Nothing where the UUID is the primary key already."""
         relation = catalog.get(self.table)
@@ -53,10 +48,6 @@ class AwaitUnread:
             return ()
         what = f"watch for {self.window:.0f} s that nobody reads by {self.object}"
         return (Action(what, work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed where it is read, or nobody can tell."""

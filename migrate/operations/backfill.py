@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from phasegate.contract.migration import SCHEMA
 from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import FOREIGN, Catalog, Relation, Trigger
-from phasegate.migrate.context import Context
 from phasegate.migrate.identifiers import qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
 from phasegate.migrate.operations.uuid_column import UuidColumn
-from phasegate.migrate.ranges import RangeUpdate, leaves, run_ranges
+from phasegate.migrate.ranges import Populate, RangeUpdate, leaves
 
-TID_RANGE_VERSION = 140_000
 SETTING = "phasegate.backfill"
 
 
@@ -37,32 +35,9 @@ class Backfill:
 
     def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
         """As `model.Operation.find_refusals`."""
-        relation = catalog.get(self.table)
-        if relation is None or not self.plan_remaining(catalog):
+        if catalog.get(self.table) is None or not self.plan_remaining(catalog):
             return ()
-        found = []
-        if catalog.version < TID_RANGE_VERSION:
-            what = "before PostgreSQL 14 a range of pages cannot be read by itself"
-            found.append(Refusal(qualify(self.table), what, "update the server to 14 or newer"))
-        for name in leaves(catalog, self.table):
-            one = catalog.relations[name]
-            if one.kind == FOREIGN:
-                remedy = "detach it, or give its rows their UUIDs where they are"
-                found.append(Refusal(qualify(name), "a foreign table holds rows of it", remedy))
-            found += self._of_triggers(one)
-        return tuple(found)
-
-    def _of_triggers(self, relation: Relation) -> Iterator[Refusal]:
-        for trigger in relation.triggers:
-            if trigger.name in self.accepted or not fires_for_backfill(trigger):
-                continue
-            yield Refusal(
-                f"{qualify(relation.name)}, trigger {quote(trigger.name)}",
-                f"it would fire for every row of the backfill: {qualify(trigger.function)}() knows "
-                f"nothing of {SETTING}",
-                f"let the function return early where current_setting('{SETTING}', true) = 'on', "
-                "or accept it by name in tables: accept_triggers",
-            )
+        return tuple(refuse_rows(leaves(catalog, self.table), catalog, self.accepted))
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """As `model.Operation.plan_remaining`: nothing once the column is NOT NULL."""
@@ -72,18 +47,8 @@ class Backfill:
         column = relation.column(self.column)
         if column is not None and column.not_null and self._is_proved(relation):
             return ()
-        names = leaves(catalog, self.table)
-        rows = sum(max(0, catalog.relations[name].rows) for name in names)
-        return (
-            Action(
-                f"give every row of {qualify(self.table)} its {quote(self.column)}",
-                patience=Patience.BATCH,
-                work=_Populate(self),
-                locks=tuple(Lock(LockMode.ROW_EXCLUSIVE, qualify(name)) for name in names),
-                scans=tuple(qualify(name) for name in names),
-                rows=rows,
-            ),
-        )
+        what = f"give every row of {qualify(self.table)} its {quote(self.column)}"
+        return (populate(what, leaves(catalog, self.table), catalog, Populate(self.make_work)),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """The column goes with what added it."""
@@ -106,21 +71,47 @@ class Backfill:
             # A column that was dropped and added again is another one, by its number.
             step_object=f"{self.kind} {0 if known is None else known.number}",
             tables=leaves(catalog, self.table),
-            update=f"UPDATE ONLY {{table}} AS t SET {column} = {generate} "
-            f"WHERE {{range}} AND t.{column} IS NULL",
-            left=f"SELECT count(*) FROM ONLY {{table}} AS t WHERE t.{column} IS NULL",
+            update=lambda table, pages: (
+                f"UPDATE ONLY {table} AS t SET {column} = {generate} "
+                f"WHERE {pages} AND t.{column} IS NULL"
+            ),
+            left=lambda table: f"SELECT count(*) FROM ONLY {table} AS t WHERE t.{column} IS NULL",
         )
 
 
-@dataclass(frozen=True)
-class _Populate:
-    """The action's work."""
+def populate(what: str, names: Sequence[TableName], catalog: Catalog, work: Populate) -> Action:
+    """The action of a loop over the rows of these tables."""
+    tables = tuple(map(qualify, names))
+    return Action(
+        what,
+        patience=Patience.BATCH,
+        work=work,
+        locks=tuple(Lock(LockMode.ROW_EXCLUSIVE, table) for table in tables),
+        scans=tables,
+        rows=sum(max(0, catalog.relations[name].rows) for name in names),
+    )
 
-    operation: Backfill
 
-    def run(self, context: Context) -> Mapping[str, Any]:
-        """As `model.Work.run`."""
-        return run_ranges(self.operation.make_work(context.catalog), context)
+def refuse_rows(
+    names: Iterable[TableName], catalog: Catalog, accepted: Sequence[str]
+) -> Iterator[Refusal]:
+    """Why not every row of these tables can be changed; `accepted` names triggers of others that
+    may fire for each."""
+    for name in names:
+        relation = catalog.relations[name]
+        if relation.kind == FOREIGN:
+            remedy = "detach it, or give its rows their UUIDs where they are"
+            yield Refusal(qualify(name), "a foreign table holds rows of it", remedy)
+        for trigger in relation.triggers:
+            if trigger.name in accepted or not fires_for_backfill(trigger):
+                continue
+            yield Refusal(
+                f"{qualify(name)}, trigger {quote(trigger.name)}",
+                f"it would fire for every row of the backfill: {qualify(trigger.function)}() knows "
+                f"nothing of {SETTING}",
+                f"let the function return early where current_setting('{SETTING}', true) = 'on', "
+                "or accept it by name in tables: accept_triggers",
+            )
 
 
 def fires_for_backfill(trigger: Trigger) -> bool:

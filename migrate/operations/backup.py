@@ -15,17 +15,16 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.backup import check_whole, failing, list_backups, make_backup
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
-from phasegate.migrate.model import Action, Patience, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema, Patience, Refusal
 from phasegate.migrate.programs import choose_programs, find_programs, require_programs
 from phasegate.migrate.prove_backup import Inconclusive, prove_backup
 
 
 @dataclass(frozen=True)
-class MakeBackup:
+class MakeBackup(ChangesNoSchema):
     """Dump the whole database. Each time that it is asked for: a dump of before is older."""
 
     kind: ClassVar[str] = "backup"
-    loss: ClassVar[str] = ""
     repeats: ClassVar[bool] = True
     tables: tuple[TableName, ...] = ()
 
@@ -50,10 +49,6 @@ class MakeBackup:
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the dump."""
         return (Action("dump the database", patience=Patience.SCAN, work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """A backup is kept."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed also for a dump of before that is no longer whole."""
@@ -90,11 +85,10 @@ class MakeBackup:
 
 
 @dataclass(frozen=True)
-class ProveBackup:
+class ProveBackup(ChangesNoSchema):
     """Restore the newest dump elsewhere, and compare every table."""
 
     kind: ClassVar[str] = "backup_proof"
-    loss: ClassVar[str] = ""
     repeats: ClassVar[bool] = True
 
     @property
@@ -102,17 +96,9 @@ class ProveBackup:
         """What is proved."""
         return "the newest backup"
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the proof."""
         return (Action("restore the backup elsewhere and compare it", work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed names the file. What cannot be tried is said, and leaves

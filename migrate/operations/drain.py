@@ -7,14 +7,14 @@ says nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from phasegate.contract.errors import Interrupted
 from phasegate.migrate.catalog import Catalog
-from phasegate.migrate.context import Connection, Context
-from phasegate.migrate.model import Action, Patience, Refusal
+from phasegate.migrate.context import Connection, Context, Control, NothingStops
+from phasegate.migrate.model import Action, ChangesNoSchema, Patience
 
 LIMIT_SECONDS = 300.0
 POLL_SECONDS = 0.5
@@ -37,11 +37,10 @@ WHERE p.database = current_database()
 
 
 @dataclass(frozen=True)
-class Drain:
+class Drain(ChangesNoSchema):
     """`limit` in seconds, after which the run stops, resumable."""
 
     kind: ClassVar[str] = "drain"
-    loss: ClassVar[str] = ""
     limit: float = LIMIT_SECONDS
 
     @property
@@ -49,30 +48,31 @@ class Drain:
         """What is drained."""
         return "the application's transactions"
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the waiting."""
         return (Action("wait until no transaction of others is open", work=self, changes=False),)
 
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
-
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; Interrupted, with who is left, where the limit is over."""
-        began = time.monotonic()
-        with context.connect(Patience.BATCH) as connection:
-            while left := fetch_open(connection):
-                passed = time.monotonic() - began
-                if passed >= self.limit:
-                    told = "; ".join(left[:_SHOWN])
-                    raise Interrupted(f"not drained within {self.limit:g} s: {told}")
-                context.report("open transactions", 0, len(left), "transactions")
-                context.control.sleep(POLL_SECONDS)
-        return {"seconds": time.monotonic() - began}
+        return {"seconds": await_drained(context.connect, context.control, self.limit)}
+
+
+def await_drained(
+    connect: Callable[[Patience], Connection],
+    control: Control | None = None,
+    limit: float = LIMIT_SECONDS,
+) -> float:
+    """Seconds until no transaction of others was open; Interrupted, with who is left, where the
+    limit (seconds) is over."""
+    control = control or NothingStops()
+    began = time.monotonic()
+    with connect(Patience.BATCH) as connection:
+        while left := fetch_open(connection):
+            if time.monotonic() - began >= limit:
+                told = "; ".join(left[:_SHOWN])
+                raise Interrupted(f"not drained within {limit:g} s: {told}")
+            control.sleep(POLL_SECONDS)
+    return time.monotonic() - began
 
 
 def fetch_open(connection: Connection) -> list[str]:

@@ -13,35 +13,26 @@ from phasegate.contract.errors import StepFailed
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.frameworks import fetch_states
-from phasegate.migrate.model import Action, Patience, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema, Patience
 from phasegate.migrate.operations.hook import RunHook
 
 HOOK = "framework_migrate"
 
 
 @dataclass(frozen=True)
-class FrameworkMigrate:
+class FrameworkMigrate(ChangesNoSchema):
     """Its command is the hook `framework_migrate`; idempotent, as such commands are."""
 
     kind: ClassVar[str] = "framework"
-    loss: ClassVar[str] = ""
 
     @property
     def object(self) -> str:
         """What it runs."""
         return HOOK
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None of the catalog; `frameworks.find_refusals` asks the status tables."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always: only the framework knows what it has left."""
         return (Action("run the framework's migrations and read its status", work=self),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """The framework's migrations are the framework's to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed where the hook fails or leaves something unfinished."""

@@ -12,35 +12,24 @@ from phasegate.contract.settings_migrate import Hook
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.hooks import run_hook
-from phasegate.migrate.model import Action, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema
 
 
 @dataclass(frozen=True)
-class RunHook:
+class RunHook(ChangesNoSchema):
     """The hook of that name in `migrate.hooks`; idempotent, as a kill may let it run again."""
 
     kind: ClassVar[str] = "hook"
-    loss: ClassVar[str] = ""
     name: str
-    reverse: str = ""
-    """The hook that takes it back, run by a roll-back."""
 
     @property
     def object(self) -> str:
         """Its name."""
         return self.name
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the hook."""
         return (Action(f"run the hook {self.name}", work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """A roll-back runs the reverse hooks by themselves, in the guide's order."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed for a failure, or where its time is over."""

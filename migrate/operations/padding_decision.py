@@ -13,16 +13,15 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import PARTITIONED, Catalog
 from phasegate.migrate.context import Context
 from phasegate.migrate.identifiers import qualify
-from phasegate.migrate.model import Action, Patience, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema, Patience
 from phasegate.migrate.operations.reorder import describe_decision, measure_padding
 
 
 @dataclass(frozen=True)
-class PaddingDecision:
+class PaddingDecision(ChangesNoSchema):
     """Of one table."""
 
     kind: ClassVar[str] = "padding"
-    loss: ClassVar[str] = ""
     table: TableName
 
     @property
@@ -30,20 +29,12 @@ class PaddingDecision:
         """The table, as SQL writes it."""
         return qualify(self.table)
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the look, of a table that has rows of its own."""
         relation = catalog.get(self.table)
         if relation is None or relation.kind == PARTITIONED:
             return ()
         return (Action(f"measure the padding of {self.object}", work=self, changes=False),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`."""

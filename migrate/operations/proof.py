@@ -11,17 +11,16 @@ from phasegate.contract.names import TableName
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Connection, Context
 from phasegate.migrate.identifiers import qualify, quote
-from phasegate.migrate.model import Action, Operation, Patience, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema, Operation, Patience
 from phasegate.migrate.ranges import count_left, leaves
 
 
 @dataclass(frozen=True)
-class Proof:
+class Proof(ChangesNoSchema):
     """Of one table: each of `stands` has nothing left to do, no row lacks its UUID, none is there
     twice. Reads the whole table under the weakest lock."""
 
     kind: ClassVar[str] = "proof"
-    loss: ClassVar[str] = ""
     repeats: ClassVar[bool] = True
     table: TableName
     column: str
@@ -31,10 +30,6 @@ class Proof:
     def object(self) -> str:
         """The column, as SQL writes it."""
         return f"{qualify(self.table)}.{quote(self.column)}"
-
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the proof."""
@@ -46,10 +41,6 @@ class Proof:
             what, patience=Patience.SCAN, work=self, scans=scans, rows=rows, changes=False
         )
         return (found,)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed with everything that does not hold."""

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from phasegate.contract.errors import StepFailed
-from phasegate.migrate.catalog import FOREIGN, Catalog
+from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Connection, Context
 from phasegate.migrate.identifiers import qualify, quote
-from phasegate.migrate.model import Action, Lock, LockMode, Operation, Patience, Refusal
-from phasegate.migrate.operations.backfill import SETTING, fires_for_backfill
-from phasegate.migrate.ranges import RangeUpdate, run_ranges
+from phasegate.migrate.model import (
+    Action,
+    ChangesNoSchema,
+    Operation,
+    Patience,
+    Refusal,
+)
+from phasegate.migrate.operations.backfill import populate, refuse_rows
+from phasegate.migrate.ranges import Populate, RangeUpdate
 from phasegate.migrate.references import Reference, only
 
 SHOWN = 20
@@ -38,24 +44,7 @@ class ReferenceBackfill:
         """As `model.Operation.find_refusals`."""
         if not self.plan_remaining(catalog):
             return ()
-        found = []
-        for name in self.reference.tables(catalog):
-            relation = catalog.relations[name]
-            if relation.kind == FOREIGN:
-                remedy = "detach it, or give its rows their UUIDs where they are"
-                found.append(Refusal(qualify(name), "a foreign table holds rows of it", remedy))
-            found += [
-                Refusal(
-                    f"{qualify(name)}, trigger {quote(trigger.name)}",
-                    "it would fire for every row of the backfill: "
-                    f"{qualify(trigger.function)}() knows nothing of {SETTING}",
-                    f"let the function return early where current_setting('{SETTING}', true) = "
-                    "'on', or accept it by name in tables: accept_triggers",
-                )
-                for trigger in relation.triggers
-                if trigger.name not in self.accepted and fires_for_backfill(trigger)
-            ]
-        return tuple(found)
+        return tuple(refuse_rows(self.reference.tables(catalog), catalog, self.accepted))
 
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """As `model.Operation.plan_remaining`: nothing once the foreign key of the UUIDs, which
@@ -66,18 +55,9 @@ class ReferenceBackfill:
         )
         if relation is None or (key is not None and key.validated):
             return ()
+        what = f"give every row of {qualify(relation.name)} its {quote(self.reference.uuid)}"
         names = self.reference.tables(catalog)
-        rows = sum(max(0, catalog.relations[name].rows) for name in names)
-        return (
-            Action(
-                f"give every row of {qualify(relation.name)} its {quote(self.reference.uuid)}",
-                patience=Patience.BATCH,
-                work=_Populate(self),
-                locks=tuple(Lock(LockMode.ROW_EXCLUSIVE, qualify(name)) for name in names),
-                scans=tuple(qualify(name) for name in names),
-                rows=rows,
-            ),
-        )
+        return (populate(what, names, catalog, Populate(self.make_work)),)
 
     def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
         """The column goes with what added it."""
@@ -87,38 +67,29 @@ class ReferenceBackfill:
         """The loop: the UUID is looked up row by row, which costs the same on every range; a join
         would read the whole parent for each."""
         one = self.reference
-        column, uuid = _escape(quote(one.column)), _escape(quote(one.uuid))
-        key, parent_uuid = _escape(quote(one.key)), _escape(quote(one.parent_uuid))
-        parent = _escape(only(one.parent, catalog))
+        column, uuid = quote(one.column), quote(one.uuid)
+        key, parent_uuid, parent = quote(one.key), quote(one.parent_uuid), only(one.parent, catalog)
         found = f"(SELECT p.{parent_uuid} FROM {parent} AS p WHERE p.{key} = t.{column})"
         return RangeUpdate(
             step_object=f"{self.kind} {one.uuid}",
             tables=one.tables(catalog),
-            update=f"UPDATE ONLY {{table}} AS t SET {uuid} = {found} WHERE {{range}} "
-            f"AND t.{column} IS NOT NULL AND t.{uuid} IS DISTINCT FROM {found}",
-            left=f"SELECT count(*) FROM ONLY {{table}} AS t JOIN {parent} AS p "
-            f"ON p.{key} = t.{column} WHERE t.{uuid} IS DISTINCT FROM p.{parent_uuid}",
+            update=lambda table, pages: (
+                f"UPDATE ONLY {table} AS t SET {uuid} = {found} WHERE {pages} "
+                f"AND t.{column} IS NOT NULL AND t.{uuid} IS DISTINCT FROM {found}"
+            ),
+            left=lambda table: (
+                f"SELECT count(*) FROM ONLY {table} AS t JOIN {parent} AS p "
+                f"ON p.{key} = t.{column} WHERE t.{uuid} IS DISTINCT FROM p.{parent_uuid}"
+            ),
         )
 
 
 @dataclass(frozen=True)
-class _Populate:
-    """The action's work."""
-
-    operation: ReferenceBackfill
-
-    def run(self, context: Context) -> Mapping[str, Any]:
-        """As `model.Work.run`."""
-        return run_ranges(self.operation.make_work(context.catalog), context)
-
-
-@dataclass(frozen=True)
-class ReferenceProof:
+class ReferenceProof(ChangesNoSchema):
     """Each of `stands` has nothing left to do, and in every row of the child both values name the
     same row of the parent. Reads both tables under the weakest lock."""
 
     kind: ClassVar[str] = "reference_proof"
-    loss: ClassVar[str] = ""
     repeats: ClassVar[bool] = True
     reference: Reference
     stands: tuple[Operation, ...] = ()
@@ -128,10 +99,6 @@ class ReferenceProof:
         """The child's new column, as SQL writes it."""
         return self.reference.object
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always the proof."""
         relation = catalog.get(self.reference.child)
@@ -139,10 +106,6 @@ class ReferenceProof:
         what = f"prove that {self.object} names the same rows as the integers do"
         scans = (qualify(self.reference.child), qualify(self.reference.parent))
         return (Action(what, patience=Patience.SCAN, work=self, scans=scans, rows=rows),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """There is nothing to take back."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`; StepFailed with everything that does not hold."""
@@ -185,8 +148,3 @@ def find_unequal(
         f" OR {column} IS NOT NULL AND {key} IS NULL LIMIT {limit}"
     )
     return [(quote(one.column), *row) for row in connection.execute(query.encode()).fetchall()]
-
-
-def _escape(sql: str) -> str:
-    """So that a name with braces passes through the loop's template."""
-    return sql.replace("{", "{{").replace("}", "}}")

@@ -17,6 +17,7 @@ from phasegate.migrate.identifiers import derive, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal
 from phasegate.migrate.operations import reference_sync as sync
 from phasegate.migrate.references import INTEGERS, Reference, is_table
+from phasegate.migrate.refusals import refuse_hidden_rows, refuse_unowned
 
 _ROW, _BEFORE, _INSERT, _UPDATE = 1, 2, 4, 16  # pg_trigger.tgtype
 _SYNC = "CREATE TRIGGER BEFORE INSERT OR UPDATE ON "
@@ -60,20 +61,8 @@ class ReferenceColumn:
 
     def _refusals(self, child: Relation, parent: Relation, catalog: Catalog) -> Iterator[Refusal]:
         for one in dict.fromkeys((child, parent)):
-            name = qualify(one.name)
-            if not catalog.superuser and one.owner not in catalog.member_of:
-                yield Refusal(
-                    name,
-                    f"it is owned by {one.owner}, and {catalog.role} is no member of that role",
-                    f"GRANT {quote(one.owner)} TO {quote(catalog.role)}",
-                )
-            if one.forced_row_security and not catalog.bypasses:
-                yield Refusal(
-                    name,
-                    "its row security is forced on its owner too: the triggers, which run as "
-                    f"{catalog.role}, could not look every row up",
-                    f"ALTER ROLE {quote(catalog.role)} BYPASSRLS",
-                )
+            yield from refuse_unowned(one, catalog)
+            yield from refuse_hidden_rows(one, catalog)
         if not is_table(child):
             yield Refusal(qualify(child.name), "it is no table", "drop its foreign key")
         elif child.bound:

@@ -16,8 +16,6 @@ from phasegate.migrate.catalog import PARTITIONED, TABLE, Catalog, Index, Relati
 from phasegate.migrate.identifiers import derive, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Patience, Refusal
 
-_SILENTLY_CORRUPT = range(140_000, 140_004)
-
 
 @dataclass(frozen=True)
 class UniqueIndex:
@@ -45,9 +43,6 @@ class UniqueIndex:
         return () if relation is None else tuple(self._refusals(relation, catalog))
 
     def _refusals(self, relation: Relation, catalog: Catalog) -> Iterator[Refusal]:
-        if catalog.version in _SILENTLY_CORRUPT:
-            found = "PostgreSQL 14.0 to 14.3 builds indexes concurrently that lack rows"
-            yield Refusal(qualify(self.table), found, "update the server to 14.4 or newer first")
         if relation.kind == PARTITIONED and self._standing(relation) is None:
             yield Refusal(
                 qualify(self.table),

@@ -27,6 +27,7 @@ from phasegate.migrate.catalog import (
 )
 from phasegate.migrate.identifiers import derive, derive_apart, literal, qualify, quote
 from phasegate.migrate.model import Action, Lock, LockMode, Refusal
+from phasegate.migrate.refusals import refuse_hidden_rows, refuse_unowned
 
 UUIDV7_VERSION = 180_000
 _KINDS = {FOREIGN: "a foreign table", MATERIALIZED: "a materialized view"}
@@ -120,12 +121,7 @@ class UuidColumn:
             )
         for one in _family(relation, catalog):
             yield from self._of_one(one, catalog)
-        if relation.forced_row_security and not catalog.bypasses:
-            yield Refusal(
-                name,
-                "its row security is forced on its owner too: rows could be hidden from us",
-                f"ALTER ROLE {quote(catalog.role)} BYPASSRLS",
-            )
+        yield from refuse_hidden_rows(relation, catalog)
         if relation.parents and relation.bound:
             parents = ", ".join(qualify(parent) for parent in relation.parents)
             yield Refusal(name, f"it is a partition of {parents}", "name the partitioned table")
@@ -136,12 +132,7 @@ class UuidColumn:
         if relation.kind == FOREIGN:
             found = "it holds rows of it elsewhere, where no column would be added"
             yield Refusal(name, f"{found}: {qualify(self.table)}", "detach the foreign table")
-        if not catalog.superuser and relation.owner not in catalog.member_of:
-            yield Refusal(
-                name,
-                f"it is owned by {relation.owner}, and {catalog.role} is no member of that role",
-                f"GRANT {quote(relation.owner)} TO {quote(catalog.role)}",
-            )
+        yield from refuse_unowned(relation, catalog)
 
     def _of_column(self, relation: Relation) -> Iterator[Refusal]:
         if self.column in _SYSTEM_COLUMNS:

@@ -9,16 +9,15 @@ from typing import Any, ClassVar
 from phasegate.migrate.cache_keys import open_cache
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.context import Context
-from phasegate.migrate.model import Action, Patience, Refusal
+from phasegate.migrate.model import Action, ChangesNoSchema, Patience
 from phasegate.migrate.warm_cache import Warmer
 
 
 @dataclass(frozen=True)
-class WarmCache:
+class WarmCache(ChangesNoSchema):
     """By the queries of `cache.warm`. What is there is left as it is."""
 
     kind: ClassVar[str] = "warm_cache"
-    loss: ClassVar[str] = ""
     if_cold: bool = False
 
     @property
@@ -26,17 +25,9 @@ class WarmCache:
         """What is filled."""
         return "the permission cache"
 
-    def find_refusals(self, catalog: Catalog) -> tuple[Refusal, ...]:
-        """None."""
-        return ()
-
     def plan_remaining(self, catalog: Catalog) -> tuple[Action, ...]:
         """Always: what the cache holds, only the cache knows."""
         return (Action("fill the permission cache", work=self),)
-
-    def plan_undo(self, catalog: Catalog) -> tuple[Action, ...]:
-        """A roll-back clears the cache by its pattern."""
-        return ()
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`."""

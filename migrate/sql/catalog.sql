@@ -209,7 +209,6 @@ SELECT json_build_object(
             'ready', x.indisready,
             'partial', x.indpred IS NOT NULL,
             'immediate', x.indimmediate,
-            'nulls_not_distinct', COALESCE((to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false),
             'constraint', COALESCE((
                 SELECT k.conname FROM pg_constraint AS k
                 WHERE k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')

@@ -18,7 +18,7 @@ from phasegate.contract.migration import Event
 from phasegate.contract.model import Kind
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter, latency_edges
-from phasegate.migrate.journal import Journal
+from phasegate.migrate.journal import Journal, save_progress
 from phasegate.migrate.opening import fetch_identity
 from phasegate.servers.cache import CacheServer
 from tests.fixtures.database import Database
@@ -112,7 +112,8 @@ def write_journal(database: Database, folder: Path) -> None:
         journal.write(Event.PHASE_STARTED, phase="infrastructure")
         journal.write(Event.ACTION, phase="infrastructure")
         journal.write(Event.OVERRIDE, phase="infrastructure", facts={"criteria": ["health"]})
-        journal.progress("populate-uuids", "t", done=1, total=2, unit="pages", rate=3, note="")
+        work = {"step": "populate-uuids", "name": "t", "unit": "pages", "note": ""}
+        save_progress(connection, **work, done=1, total=2, rate=3)
 
 
 async def test_exposition_and_contract_say_the_same(families: dict[str, Family]) -> None:

@@ -208,6 +208,18 @@ def test_partitions_and_children_are_filled_each_by_itself(
     assert any_database.execute(COUNTS) == [(0, 0)]
 
 
+def test_names_may_hold_braces_and_percents(database: Database, tmp_path: Path) -> None:
+    database.execute(
+        'CREATE TABLE "t{0}" (id integer);INSERT INTO "t{0}" SELECT generate_series(1, 100)'
+    )
+    name, column = TableName("public", "t{0}"), "{uuid} %s"
+    with open_migrating(database, tmp_path, ("public.t{0}",)) as migrating:
+        migrating.apply(UuidColumn(name, column))
+        migrating.apply(Backfill(name, column))
+    [(missing,)] = database.execute('SELECT count(*) FROM "t{0}" WHERE "{uuid} %s" IS NULL')
+    assert missing == 0
+
+
 def test_rows_that_are_hidden_from_us_are_an_error_and_never_none(
     database: Database, tmp_path: Path
 ) -> None:

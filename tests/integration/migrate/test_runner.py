@@ -33,6 +33,7 @@ from phasegate.migrate.gate import Accepted, Decision, Terms
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Action, Patience, Refusal, Step
 from phasegate.migrate.opening import reconcile
+from phasegate.migrate.operations.await_criteria import AwaitCriteria
 from phasegate.migrate.runner import Run
 from phasegate.migrate.sessions import open_session
 from phasegate.migrate.status import fetch_status, render_status
@@ -229,6 +230,17 @@ def test_what_is_accepted_opens_the_gate_and_is_shown(
     said = go(terms=Terms(accepted=Accepted(("health",), "known", "anna")))
     assert "accepted by anna: health (known)" in said
     assert "OVERRIDDEN: health" in render_status(status(any_database))
+
+
+def test_what_is_accepted_in_the_middle_of_a_phase_is_journalled_too(
+    go: Go, any_database: Database, answers: dict[str, Verdict]
+) -> None:
+    answers["health"] = Verdict.FAILED
+    waits = (Step("waits", "prepare", "wait", (AwaitCriteria(("health",)),)), *STEPS[1:])
+    accepted = Accepted(("health",), "known", "anna")
+    said = go(steps=waits, terms=Terms(accepted=accepted))
+    assert said.count("accepted by anna: health (known)") == 3
+    assert len(events(any_database, Event.OVERRIDE)) == 3
 
 
 def test_what_was_undone_behind_its_back_is_done_again(go: Go, any_database: Database) -> None:

@@ -14,7 +14,7 @@ from phasegate.contract.migration import Event, PhaseState
 from phasegate.contract.settings_load import load_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.runner import Snapshot
-from phasegate.migrate.journal import Journal
+from phasegate.migrate.journal import Journal, save_progress
 from phasegate.operate.grants import ROLES, render_grants
 from tests.fixtures.database import Database
 from tests.fixtures.snapshots import labels_of, value_of
@@ -259,7 +259,8 @@ async def test_a_journal_that_the_migrator_makes_later_is_readable(
         journal = Journal(connection, tmp_path, "identity")
         journal.open()
         journal.write(Event.PHASE_STARTED, phase="prepare")
-        journal.progress("step", "t", done=1, total=2, unit="rows", rate=1, note="")
+        work = {"step": "step", "name": "t", "unit": "rows", "note": ""}
+        save_progress(connection, **work, done=1, total=2, rate=1)
     snapshot = await exporter.scrape(5, frozenset())
     assert value_of(snapshot, metrics.MIGRATION_PHASE_STATE, "prepare", PhaseState.RUNNING) == 1
     assert value_of(snapshot, metrics.MIGRATION_PROGRESS, "step", "t") == 0.5

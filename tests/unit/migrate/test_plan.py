@@ -68,9 +68,9 @@ def test_every_refusal_comes_at_once_and_each_only_once() -> None:
 def test_an_operation_that_says_nothing_of_the_owner_is_refused_all_the_same() -> None:
     catalog = make_catalog(make_relation(USERS, owner="somebody"))
     plan = make_plan(STEPS[1:], catalog)
-    assert [(one.object, one.remedy) for one in plan.refusals] == [
-        ("public.users", "GRANT somebody TO migrator")
-    ]
+    [refusal] = plan.refusals
+    assert refusal.object == "public.users"
+    assert refusal.remedy.startswith("GRANT somebody TO migrator")
     superuser = make_catalog(*catalog.relations.values(), superuser=True)
     assert make_plan(STEPS[1:], superuser).refusals == ()
 
