@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +28,10 @@ class Control(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait so long, and raise as `check` as soon as there is a reason."""
+
+    def watching(self, connection: Connection, /) -> AbstractContextManager[None]:
+        """What the session does meanwhile is cancelled by an abort."""
+        ...
 
 
 class Throttle(Protocol):
@@ -54,6 +59,10 @@ class NothingStops:
     def sleep(self, seconds: float) -> None:
         """Just waits."""
         time.sleep(seconds)
+
+    def watching(self, _: Connection, /) -> AbstractContextManager[None]:
+        """Nobody aborts it."""
+        return nullcontext()
 
 
 def _nobody_to_ask(criteria: tuple[str, ...]) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,7 +200,7 @@ def _run_until_one_fails(
 def _run_worker(
     update: _Update, table: TableName, name: str, context: Context, queue: _Queue
 ) -> None:
-    with context.connect(Patience.BATCH) as connection, _watched(context, connection):
+    with context.connect(Patience.BATCH) as connection, context.control.watching(connection):
         while (taken := queue.take()) is not None:
             context.control.check()
             share = context.throttle.pace()
@@ -280,13 +279,3 @@ def _filenode(connection: Connection, table: TableName) -> str:
     """Of the file that the ranges are of: another one has other pages."""
     [[found]] = connection.execute(_SQL["filenode"].encode(), (qualify(table),)).fetchall()
     return str(found)
-
-
-@contextmanager
-def _watched(context: Context, connection: Connection) -> Iterator[None]:
-    watching = getattr(context.control, "watching", None)
-    if watching is None:
-        yield
-        return
-    with watching(connection):
-        yield

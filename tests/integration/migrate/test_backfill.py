@@ -22,7 +22,7 @@ from phasegate.migrate.operations.not_null import NotNull
 from phasegate.migrate.operations.uuid_column import UuidColumn
 from phasegate.migrate.ranges import gaps
 from tests.fixtures.database import Database
-from tests.fixtures.migrating import Migrating, open_migrating
+from tests.fixtures.migrating import Migrating, PausedAfter, open_migrating
 
 T = TableName("public", "t")
 COLUMN, BACKFILL = UuidColumn(T, "uuid"), Backfill(T, "uuid")
@@ -124,20 +124,8 @@ def test_rows_that_others_lock_are_postponed_and_not_forgotten(migrating: Migrat
 
 
 def test_a_pause_ends_it_between_ranges_and_it_goes_on(migrating: Migrating) -> None:
-    class AfterTen:
-        def __init__(self) -> None:
-            self.left = 10
-
-        def check(self) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise Interrupted("paused")
-
-        def sleep(self, seconds: float) -> None:
-            time.sleep(seconds)
-
     with pytest.raises(Interrupted, match="paused"):
-        migrating.apply(BACKFILL, control=AfterTen())
+        migrating.apply(BACKFILL, control=PausedAfter(10))
     done = dict(migrating.database.execute("SELECT id, uuid FROM t WHERE uuid IS NOT NULL"))
     assert 0 < len(done) < ROWS
     migrating.apply(BACKFILL)

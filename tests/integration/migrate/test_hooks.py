@@ -24,7 +24,7 @@ from phasegate.migrate.env_file import set_line, unset_line
 from phasegate.migrate.operations.drain import Drain
 from phasegate.migrate.operations.hook import RunHook
 from tests.fixtures.database import Database
-from tests.fixtures.migrating import Migrating, open_migrating
+from tests.fixtures.migrating import Migrating, PausedAfter, open_migrating
 
 
 @pytest.fixture
@@ -89,21 +89,9 @@ def test_what_it_prints_is_shown_and_journalled_without_its_secrets(migrating: M
 
 
 def test_a_pause_ends_the_hook_too(migrating: Migrating) -> None:
-    class Paused:
-        def __init__(self) -> None:
-            self.left = 2
-
-        def check(self) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise Interrupted("paused")
-
-        def sleep(self, seconds: float) -> None:
-            time.sleep(seconds)
-
     began = time.monotonic()
     with pytest.raises(Interrupted, match="paused"):
-        run(migrating, Hook(command=("sleep", "60")), control=Paused())
+        run(migrating, Hook(command=("sleep", "60")), control=PausedAfter(2))
     assert time.monotonic() - began < 10
 
 
