@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,23 +15,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from phasegate.demo.app import build_app
-from phasegate.demo.sql_steps import apply_step, read_steps
 from phasegate.demo.traffic import Traffic
 from phasegate.servers.cache import CacheServer
 from tests.fixtures.database import Database
+from tests.fixtures.planned import expand, make_legacy
 from tests.fixtures.proxy import Proxy
 
 Client = TestClient[Any, Any]
 ROWS = 1_200
-
-
-async def apply_file(database: Database, name: str) -> None:
-    async with await psycopg.AsyncConnection.connect(
-        database.conninfo(), autocommit=True
-    ) as connection:
-        await connection.execute(f"SET demo.rows = {ROWS}")
-        for step in read_steps(name):
-            await apply_step(connection, step)
 
 
 async def start(database_url: str, redis_url: str, version: int = 1) -> Client:
@@ -43,7 +35,7 @@ async def start(database_url: str, redis_url: str, version: int = 1) -> Client:
 @pytest.fixture
 async def legacy(database: Database) -> Database:
     """The legacy schema with a few users."""
-    await apply_file(database, "legacy")
+    make_legacy(database, ROWS)
     return database
 
 
@@ -127,12 +119,12 @@ async def test_bad_requests_are_400(client: Client, body: bytes) -> None:
 
 
 async def test_both_versions_serve_the_expanded_schema(
-    any_database: Database, cache_server: CacheServer
+    any_database: Database, cache_server: CacheServer, tmp_path: Path
 ) -> None:
-    await apply_file(any_database, "legacy")
+    make_legacy(any_database, ROWS)
     before = any_database.execute("SELECT count(*) FROM audit_logs")
     older = await start(any_database.conninfo(), cache_server.url())
-    await apply_file(any_database, "expanded")
+    await asyncio.to_thread(expand, any_database, tmp_path)
     assert any_database.execute("SELECT count(*) FROM audit_logs") == before
     newer = await start(any_database.conninfo(), cache_server.url(), version=2)
     try:

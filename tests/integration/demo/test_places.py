@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,12 +17,28 @@ from redis import Redis
 from phasegate.contract.errors import SourceUnavailable, WorkFailed
 from phasegate.demo.grants import apply_grants
 from phasegate.demo.places import open_cache, open_database
-from phasegate.demo.sql_steps import apply_step, read_steps
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.ports import free_port
 from phasegate.servers.postgres import PostgresServer
+from tests.fixtures.database import Database
+from tests.fixtures.planned import expand, make_legacy
 
 PASSWORD = "canary-4711"
+
+
+@dataclass(frozen=True)
+class Reached(Database):
+    """As whom `url` names."""
+
+    url: str
+
+    def conninfo(self, *_: object, **__: object) -> str:
+        return self.url
+
+    def execute(self, statement: str, parameters: Sequence[Any] | None = None) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement.encode(), parameters)
+        return []
 
 
 def list_objects(server: PostgresServer) -> list[tuple[Any, ...]]:
@@ -39,7 +58,7 @@ def owner(request: pytest.FixtureRequest, any_postgres: PostgresServer) -> Itera
 
 
 async def test_given_server_is_left_as_it_was(
-    owner: str, any_postgres: PostgresServer, request: pytest.FixtureRequest
+    owner: str, any_postgres: PostgresServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     before = list_objects(any_postgres)
     async with open_database({"DATABASE_URL": owner}) as place:
@@ -47,10 +66,8 @@ async def test_given_server_is_left_as_it_was(
         assert (place.roles is not None) is may_make_roles
         assert (place.name,) in list_objects(any_postgres)
         async with await AsyncConnection.connect(place.url, autocommit=True) as connection:
-            await connection.execute("SET demo.rows = 200")
-            for name in ("legacy", "expanded"):
-                for step in read_steps(name):
-                    await apply_step(connection, step)
+            for prepare in (make_legacy, partial(expand, folder=tmp_path)):
+                prepare(Reached(any_postgres, place.name, place.url))
                 if place.roles is not None:
                     await apply_grants(connection, place.roles)
         async with await AsyncConnection.connect(place.exporter_url) as connection:
@@ -86,13 +103,13 @@ async def test_exporter_role_neither_writes_nor_reads_more(
 
 
 @pytest.fixture
-async def legacy_place(postgres18: PostgresServer) -> Any:
+async def legacy_place(postgres18: PostgresServer, tmp_path: Path) -> Any:
     """The owner's and the exporter's address of an expanded demo database."""
     async with open_database({"DATABASE_URL": postgres18.conninfo()}) as place:
         async with await AsyncConnection.connect(place.url, autocommit=True) as connection:
-            await connection.execute("SET demo.rows = 100")
-            for step in (*read_steps("legacy"), *read_steps("expanded")):
-                await apply_step(connection, step)
+            database = Reached(postgres18, place.name, place.url)
+            make_legacy(database)
+            expand(database, tmp_path)
             assert place.roles is not None
             await apply_grants(connection, place.roles)
         yield place.url, place.exporter_url

@@ -20,8 +20,9 @@ from phasegate.exporter.http import make_application
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.ports import free_port
 from tests.fixtures.database import Database
+from tests.fixtures.planned import expand, make_legacy
 from tests.fixtures.presence import require_present
-from tests.integration.demo.test_application import apply_file, start
+from tests.integration.demo.test_application import start
 
 CONFIG = """
 environment: test
@@ -55,8 +56,8 @@ async def prometheus(
     """Its address; it scrapes an exporter and the application, which is asked meanwhile."""
     program = shutil.which("prometheus")
     require_present("prometheus", program is not None)
-    await apply_file(database, "legacy")
-    await apply_file(database, "expanded")
+    make_legacy(database)
+    expand(database, tmp_path)
     application = await start(database.conninfo(), cache_server.url())
     address = str(application.make_url("")).rstrip("/")
     config = tmp_path / "phasegate.yaml"

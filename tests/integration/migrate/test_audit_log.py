@@ -14,7 +14,6 @@ import psycopg
 import pytest
 
 from phasegate.contract.names import TableName
-from phasegate.demo.sql_steps import read_steps
 from phasegate.migrate.model import Operation
 from phasegate.migrate.operations.audit_triggers import AuditTriggers
 from phasegate.migrate.operations.partition_audit import PartitionAudit
@@ -22,6 +21,7 @@ from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.periods import parse_bound
 from tests.fixtures.database import Database
 from tests.fixtures.migrating import Migrating, open_migrating
+from tests.fixtures.planned import make_legacy
 
 LOG, USERS = TableName("public", "audit_logs"), TableName("public", "users")
 PARTITION = PartitionAudit(LOG, "created_at", "month", "category")
@@ -42,10 +42,7 @@ FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace ORDER BY 1
 
 @pytest.fixture
 def migrating(any_database: Database, tmp_path: Path) -> Iterator[Migrating]:
-    with psycopg.connect(any_database.conninfo(), autocommit=True) as connection:
-        connection.execute("SET demo.rows = 4000; SET search_path = public")
-        for step in read_steps("legacy"):
-            connection.execute(step.sql.encode())
+    make_legacy(any_database, 4_000)
     with open_migrating(any_database, tmp_path, ("public.users", "public.audit_logs")) as found:
         yield found
 

@@ -15,20 +15,13 @@ from phasegate.demo.sql_steps import read_steps
 from phasegate.demo.traffic import BUSY_USERS, MIX, plan_requests
 
 
-@pytest.mark.parametrize("name", ["legacy", "expanded"])
-def test_steps_hold_all_statements_of_the_file(name: str) -> None:
-    steps = read_steps(name)
+def test_steps_hold_all_statements_of_the_file() -> None:
+    steps = read_steps("legacy")
     assert len(steps) > 5
     assert len({step.title for step in steps}) == len(steps)
     assert all(step.sql.endswith(";") for step in steps)
-    file = Path(__file__).parents[3] / "demo" / "sql" / f"{name}.sql"
+    file = Path(__file__).parents[3] / "demo" / "sql" / "legacy.sql"
     assert file.read_text("utf-8").count("\n-- step:") == len(steps)
-
-
-def test_what_refuses_a_transaction_is_sent_alone() -> None:
-    for step in read_steps("expanded"):
-        if "CONCURRENTLY" in step.sql or step.sql.startswith("VACUUM"):
-            assert step.sql.count(";") == 1, step.title
 
 
 def test_configuration_is_valid_and_holds_no_secret(tmp_path: Path) -> None:
