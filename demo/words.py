@@ -75,7 +75,7 @@ def explain(before: Window, after: Window, users: Mapping[str, Tally]) -> list[s
     return [
         f"UUID lookups were {_absence(before)} before; {_judge_latency(after)}",
         f"By integer the same rows took {_latency(before, INTEGER)} before and "
-        f"{_latency(after, INTEGER)} after: what the second key costs the first.",
+        f"{_latency(after, INTEGER)} after, each under the load of that moment.",
         _judge_hit_rate(after),
         _judge_audit(before, after),
         *describe_users(users),
