@@ -31,6 +31,7 @@ from phasegate.contract.settings_kinds import (
     WORD,
 )
 from phasegate.contract.settings_migrate import Migrate
+from phasegate.contract.settings_monitoring import Monitoring
 from phasegate.contract.settings_tables import Table
 from phasegate.contract.shapes import (
     Choice,
@@ -381,6 +382,11 @@ class Settings:
     )
     migrate: Migrate = setting(
         Section(Migrate, "mode, hooks, backup and more"), "How the migration runs.", Migrate
+    )
+    monitoring: Monitoring = setting(
+        Section(Monitoring, "job, team, links and more"),
+        "What the generated alerts and boards say of the place where they are used.",
+        Monitoring,
     )
     file: Path | None = None
     without_effect: tuple[str, ...] = ()

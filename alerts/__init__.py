@@ -1,0 +1,1 @@
+"""What wakes people: alerts and recording rules from the contract, in the dialect of each tool."""

@@ -1,0 +1,86 @@
+"""The boards and the fixed ids of their panels: what alerts, runbooks and links lead to.
+
+An id is given once and never again: a link in an old alert must not lead to another panel. Who
+removes a panel leaves its name here, in `RETIRED`; tests hold the ids of the last release.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+
+class Board(NamedTuple):
+    """One board: its fixed uid, its file's stem and its title."""
+
+    uid: str
+    file: str
+    title: str
+
+
+BOARDS: dict[str, Board] = {
+    "overview": Board("phasegate-overview", "overview", "Phasegate / Overview"),
+    "database": Board(
+        "phasegate-database", "database-performance", "Phasegate / Database performance"
+    ),
+    "cache": Board("phasegate-cache", "cache-metrics", "Phasegate / Cache"),
+    "audit": Board("phasegate-audit", "audit-system", "Phasegate / Audit system"),
+    "migration": Board("phasegate-migration", "migration", "Phasegate / Migration"),
+}
+
+PANELS: dict[str, dict[str, int]] = {
+    "overview": {
+        "criteria": 1,
+        "alerts": 2,
+        "targets": 3,
+        "phase": 4,
+        "freshness": 5,
+        "health_checks": 6,
+        "collectors": 7,
+        "series_dropped": 8,
+        "certificates": 9,
+        "thresholds": 10,
+        "error_rate": 11,
+        "config_reload": 12,
+    },
+    "database": {
+        "slow_share": 1,
+        "lookup_p95": 2,
+        "probe_failures": 3,
+        "lock_waits": 4,
+        "key_used": 5,
+        "key_overflow": 6,
+        "uuid_missing": 7,
+        "invalid_indexes": 8,
+        "constraints_unvalidated": 9,
+        "triggers_disabled": 10,
+    },
+    "cache": {
+        "hit_rate": 1,
+        "evicted": 2,
+        "keys": 3,
+        "memory": 4,
+    },
+    "audit": {
+        "growth": 1,
+        "largest_partition": 2,
+        "runway": 3,
+        "gaps": 4,
+        "default_partition": 5,
+        "coverage": 6,
+    },
+    "migration": {
+        "phases": 1,
+        "overrides": 2,
+        "progress": 3,
+    },
+}
+
+RETIRED: dict[str, dict[str, int]] = {name: {} for name in BOARDS}
+
+
+def board_url(grafana: str, board: str, panel: str, variables: str = "") -> str:
+    """Where one panel is seen alone; `variables` is appended as it is (`&var-job=…`)."""
+    found = BOARDS[board]
+    base = f"{grafana.rstrip('/')}/d/{found.uid}/{quote(found.file)}"
+    return f"{base}?viewPanel={PANELS[board][panel]}{variables}"

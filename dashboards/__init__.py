@@ -1,0 +1,1 @@
+"""What people look at: Grafana boards from the contract's series and limits."""
