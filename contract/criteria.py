@@ -15,6 +15,7 @@ import msgspec
 
 from phasegate.contract.errors import ContractError
 from phasegate.contract.gates import PREFLIGHT_CHECKS
+from phasegate.contract.model import AlertPolicy
 from phasegate.contract.quantities import Unit
 from phasegate.contract.settings import Settings
 
@@ -68,7 +69,8 @@ class Criterion(msgspec.Struct, frozen=True):
 
     Without `critical` there is one state that passes, and no setting for it. `source` names the
     settings of which one must be there for anything to be measured; empty: always measured.
-    `floor` is of what must not increase: a share below it passes whatever the baseline.
+    `floor` is of what must not increase: a share below it passes whatever the baseline. `alert` is
+    None where a judgement alone is of use, or no series carries it.
     """
 
     direction: Direction
@@ -79,26 +81,43 @@ class Criterion(msgspec.Struct, frozen=True):
     critical: float | None = None
     source: tuple[str, ...] = ()
     floor: float = 0.0
+    alert: AlertPolicy | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.warning):
             raise ContractError(self.remedy, f"limit {self.warning} decides nothing")
 
 
+_TABLE = "{{ $labels.schema }}.{{ $labels.table }}"
 CRITERIA: dict[str, Criterion] = {
     "health": Criterion(
         *(Direction.BELOW, Unit.UP, Decision.EXACT, 1),
         "restore what does not answer; the exporter's log tells why a check fails",
+        alert=AlertPolicy(
+            "TargetDown",
+            60,
+            "{{ with $labels.target }}Target{{ else }}Health check{{ end }} "
+            "{{ or $labels.target $labels.check }}",
+            *("exporter", ("overview", "targets"), "critical"),
+        ),
     ),
     "uuid_lookup_latency": Criterion(
         *(Direction.ABOVE, Unit.SECONDS, Decision.COUNTS, 0.01),
         "see the last probes, and whether each lookup has its index",
         *(0.02, ("tables",)),
+        alert=AlertPolicy(
+            *("HighUUIDLookupLatency", 300, f"P95 of lookups by UUID on {_TABLE}"),
+            *("database-operations", ("database", "lookup_p95")),
+        ),
     ),
     "cache_hit_rate": Criterion(
         *(Direction.BELOW, Unit.RATIO, Decision.COUNTS, 0.9),
         "warm the cache, and see whether it evicts keys for want of memory",
         *(0.8, ("cache", "application.cache")),
+        alert=AlertPolicy(
+            *("LowCacheHitRate", 600, "Hit rate of cache {{ $labels.cache }}"),
+            *("cache", ("cache", "hit_rate")),
+        ),
     ),
     "error_rate": Criterion(
         *(Direction.ABOVE, Unit.TIMES, Decision.INCREASE, 1.5),
@@ -110,6 +129,10 @@ CRITERIA: dict[str, Criterion] = {
         *(Direction.ABOVE, Unit.GAPS, Decision.COVERAGE, 0),
         "let an AFTER trigger that is enabled ALWAYS call the audit function for every change",
         source=("audit.watch",),
+        alert=AlertPolicy(
+            *("AuditCoverageLost", 300, f"Gaps in the triggers that audit {_TABLE}"),
+            *("audit", ("audit", "coverage"), "critical"),
+        ),
     ),
     "integration_tests": Criterion(
         *(Direction.ABOVE, Unit.FAILED, Decision.TESTS, 0),
@@ -132,31 +155,56 @@ CRITERIA: dict[str, Criterion] = {
         *(Direction.ABOVE, Unit.ROWS, Decision.EXACT, 0),
         "populate the UUIDs, and see that new rows get one",
         source=("tables",),
+        alert=AlertPolicy(
+            *("MissingUUIDs", 300, f"Rows of {_TABLE} without a UUID after the migration"),
+            *("database-operations", ("database", "uuid_missing"), "critical"),
+        ),
     ),
     "indexes_valid": Criterion(
         *(Direction.ABOVE, Unit.INDEXES, Decision.EXACT, 0),
         "drop the invalid indexes and build them again (REINDEX CONCURRENTLY)",
         source=("tables", "audit"),
+        alert=AlertPolicy(
+            # As long as a large index is built concurrently it is invalid.
+            *("InvalidIndex", 7_200, f"Invalid indexes of {_TABLE}"),
+            *("database-operations", ("database", "invalid_indexes")),
+        ),
     ),
     "constraints_validated": Criterion(
         *(Direction.ABOVE, Unit.CONSTRAINTS, Decision.EXACT, 0),
         "run ALTER TABLE … VALIDATE CONSTRAINT for each",
         source=("tables", "audit"),
+        alert=AlertPolicy(
+            *("UnvalidatedConstraint", 21_600, f"Constraints of {_TABLE} that are not validated"),
+            *("database-operations", ("database", "constraints_unvalidated")),
+        ),
     ),
     "audit_growth": Criterion(
         *(Direction.ABOVE, Unit.ROWS_AN_HOUR, Decision.ALERT, 10_000),
         "see which category of events grows, and whether a backfill is being audited",
         *(50_000, ("audit",)),
+        alert=AlertPolicy(
+            *("HighAuditLogGrowth", 300, f"New rows of {_TABLE} in an hour"),
+            *("audit", ("audit", "growth")),
+        ),
     ),
     "audit_partition_size": Criterion(
         *(Direction.ABOVE, Unit.BYTES, Decision.EXACT, 10 * 2**30),
         "use a shorter interval of partitions, or detach what is past use",
         *(20 * 2**30, ("audit",)),
+        alert=AlertPolicy(
+            *("AuditPartitionSize", 1_800, f"Size of audit partition {_TABLE}"),
+            *("audit", ("audit", "largest_partition")),
+        ),
     ),
     "audit_partition_runway": Criterion(
         *(Direction.BELOW, Unit.SECONDS, Decision.EXACT, 14 * 86_400),
         "create the partitions ahead (audit.premake)",
         *(3 * 86_400, ("audit",)),
+        alert=AlertPolicy(
+            *("AuditPartitionRunwayShort", 300, f"Time until {_TABLE} has no partition"),
+            *("audit", ("audit", "runway")),
+        ),
     ),
 }
 
@@ -188,6 +236,12 @@ def passing_limit(settings: Settings, name: str) -> Limit:
         margin: float | None = getattr(settings.criteria, name).margin
         value = value if margin is None else margin
     return Limit(criterion.direction, value, criterion.unit)
+
+
+def severity_limit(settings: Settings, name: str, severity: str) -> Limit:
+    """The limit of one severity; that of passing where the criterion has only one state."""
+    passing = passing_limit(settings, name)
+    return passing._replace(value=thresholds(settings, name).get(severity, passing.value))
 
 
 def passing_floor(settings: Settings, name: str) -> float:

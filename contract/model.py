@@ -139,6 +139,24 @@ class Observation(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class AlertPolicy(msgspec.Struct, frozen=True):
+    """How a criterion wakes somebody. Seconds.
+
+    `hold` is how long it must be bad before it fires, `keep` how long it goes on firing after the
+    last time it was bad, so that one good value does not end it. `summary` names what is bad, as
+    Prometheus' templates write it, without value and limit; `page` is the runbook's page,
+    `panel` the board and panel to look at first; `severity` is for what has but one state.
+    """
+
+    name: str
+    hold: float
+    summary: str
+    page: str
+    panel: tuple[str, str]
+    severity: str = "warning"
+    keep: float = 300.0
+
+
 class Judgement(msgspec.Struct, frozen=True):
     """A verdict with the numbers that decided it and, unless passed, what to do next."""
 

@@ -13,15 +13,19 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from phasegate.contract import metrics
-from phasegate.contract.criteria import CRITERIA, Decision, Direction, passing_limit
+from phasegate.contract.criteria import Direction, Limit, passing_limit, severity_limit
+from phasegate.contract.errors import ContractError
 from phasegate.contract.measured import OF_THE_DATABASE
 from phasegate.contract.model import Metric
-from phasegate.contract.rules import passing_share
+from phasegate.contract.rules import ALLOWED_OVER, passing_share
 from phasegate.contract.settings import Settings
 from phasegate.contract.statistics import LEAST_TO_FAIL
 from phasegate.contract.units import format_duration
 
 JUDGED_LOOKUP = "uuid_lookup"
+UUID_LOOKUP_P95, CACHE_HIT_RATE = "db_uuid_lookup_p95", "cache_hit_rate"
+"""The guide's names of what the rules record."""
+_RECORDED = {"uuid_lookup_latency": UUID_LOOKUP_P95, "cache_hit_rate": CACHE_HIT_RATE}
 
 
 class Twin(NamedTuple):
@@ -54,12 +58,53 @@ def select_samples(names: Iterable[str], match: Mapping[str, str], seconds: floa
     return f"{named}[{max(1, round(seconds * 1000))}ms]"
 
 
+class Record(NamedTuple):
+    """A series that rules record, and the expression that it is."""
+
+    name: str
+    expression: str
+
+
+def make_records(
+    settings: Settings, match: Mapping[str, str] | None = None, seconds: float = 300
+) -> tuple[Record, ...]:
+    """What is recorded under the guide's names: one series a subject, none of too few tries."""
+    match, window = match or {}, f"[{format_duration(seconds)}]"
+    bad, requests = _hit_rate(settings, match, window)
+    return (
+        Record(UUID_LOOKUP_P95, _lookup_quantile(match, window, 1 - ALLOWED_OVER)),
+        Record(CACHE_HIT_RATE, f"1 - ({bad}) / ({requests} >= {LEAST_TO_FAIL:g})"),
+    )
+
+
+def make_alarm(
+    settings: Settings, criterion: str, severity: str, match: Mapping[str, str] | None = None
+) -> str:
+    """When the limit of that severity is violated; of counts by what `make_records` records.
+
+    Says the same as the twin: a quantile is beyond an edge exactly where the share beyond it is
+    too large, and every limit has an edge.
+    """
+    limit = severity_limit(settings, criterion, severity)
+    recorded = _RECORDED.get(criterion)
+    if recorded is not None:
+        return f"{select(recorded, match)} {_side(limit)} {_figure(limit.value)}"
+    twin = make_twin(settings, criterion, 300, match, severity)
+    if twin is None:
+        raise ContractError(criterion, "alerts, and no series carries it")
+    return twin.bad
+
+
 def make_twin(
-    settings: Settings, criterion: str, seconds: float, match: Mapping[str, str] | None = None
+    settings: Settings,
+    criterion: str,
+    seconds: float,
+    match: Mapping[str, str] | None = None,
+    severity: str = "warning",
 ) -> Twin | None:
     """The twin of a criterion over a window of whole seconds; None where no series carries it.
 
-    `match` are the labels of the exporter's series.
+    `match` are the labels of the exporter's series; passing ends at the limit of `warning`.
     """
     match = match or {}
     window = f"[{format_duration(seconds)}]"
@@ -69,54 +114,78 @@ def make_twin(
         return _of_counts(settings, criterion, *_hit_rate(settings, match, window))
     if criterion == "health":
         up = (select(metric.name, match) for metric in (metrics.UP, metrics.HEALTH_UP))
-        return Twin(" or ".join(f"({one} < 1)" for one in up))
-    limit = passing_limit(settings, criterion)
-    side = ">" if limit.direction is Direction.ABOVE else "<"
+        return Twin(" or ".join(f"{one} < 1" for one in up))
+    limit = severity_limit(settings, criterion, severity)
     if criterion == "audit_growth":
         # By the hour whatever the window: rows per hour is what the limit says.
         grown = f"increase({select(metrics.AUDIT_CREATED.name, match)}[1h])"
-        return Twin(f"{grown} {side} {limit.value:g}")
+        return Twin(f"{grown} {_side(limit)} {_figure(limit.value)}")
     measured = _MEASURED.get(criterion)
-    if measured is None or CRITERIA[criterion].decision is not Decision.EXACT:
+    if measured is None:
         return None
-    return Twin(f"{select(measured.name, match)} {side} {limit.value:.17g}")
+    return Twin(f"{select(measured.name, match)} {_side(limit)} {_figure(limit.value)}")
+
+
+def _side(limit: Limit) -> str:
+    return ">" if limit.direction is Direction.ABOVE else "<"
+
+
+def _figure(value: float) -> str:
+    """Exactly, and as a person writes it: never in powers of ten where it has few digits."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def _of_counts(settings: Settings, criterion: str, bad: str, total: str) -> Twin:
     limit = passing_share(settings, criterion).share
     # A share of nothing is no share; of a few it is no sign.
-    share = f"({bad}) / ({total} >= {LEAST_TO_FAIL})"
+    share = f"({bad}) / ({total} >= {LEAST_TO_FAIL:g})"
     return Twin(f"{share} > {limit:.12g}", share, total)
 
 
 def _latency(settings: Settings, match: Mapping[str, str], window: str) -> tuple[str, str]:
-    kind = f"query_type={quote(JUDGED_LOOKUP)}"
-    by = "sum by (job, instance, schema, table)"
-
-    def grown(metric: str, *more: str) -> str:
-        return f"{by} (increase({select(metric, match, kind, *more)}{window}))"
-
-    name = metrics.QUERY_DURATION.name
     limit = passing_limit(settings, "uuid_lookup_latency").value
-    fast = grown(f"{name}_bucket", f"le=~{quote(_spellings(limit))}")
-    answered = grown(f"{name}_count")
-    first = f"target={quote('database')}"
-    failed = grown(metrics.PROBE_FAILURES.name, first)
-    skipped = grown(metrics.PROBE_SKIPPED.name, first, f"reason={quote('server_busy')}")
-    # What never failed has no series; what never was answered has no buckets.
-    nothing = f"0 * {answered}"
-    lost = f"(({failed} or {nothing}) + ({skipped} or {nothing}))"
+    bucket, kind = f"{metrics.QUERY_DURATION.name}_bucket", f"query_type={quote(JUDGED_LOOKUP)}"
+    edge = select(bucket, match, kind, f"le=~{quote(_spellings(limit))}")
+    fast = f"sum without (le) (increase({edge}{window}))"
+    answered, lost = _answered(match, window), _lost(match, window)
     return f"{answered} - {fast} + {lost}", f"({answered} + {lost})"
+
+
+def _lookup_quantile(match: Mapping[str, str], window: str, quantile: float) -> str:
+    """Of all that was tried: what was lost took longer than any edge."""
+    bucket, kind = f"{metrics.QUERY_DURATION.name}_bucket", f"query_type={quote(JUDGED_LOOKUP)}"
+    edges = select(bucket, match, kind, f"le!={quote('+Inf')}")
+    finite = f"increase({edges}{window})"
+    tried = f"({_answered(match, window)} + {_lost(match, window)})"
+    whole = f'label_replace({tried}, "le", "+Inf", "", "")'
+    return f"histogram_quantile({quantile:g}, {finite} or {whole}) and {tried} >= {LEAST_TO_FAIL:g}"
+
+
+def _answered(match: Mapping[str, str], window: str) -> str:
+    count = f"{metrics.QUERY_DURATION.name}_count"
+    return f"increase({select(count, match, f'query_type={quote(JUDGED_LOOKUP)}')}{window})"
+
+
+def _lost(match: Mapping[str, str], window: str) -> str:
+    """Lookups on the primary that got no answer, or no turn while the server was busy."""
+    own = {**match, "target": "database", "query_type": JUDGED_LOOKUP}
+    failed = select(metrics.PROBE_FAILURES.name, own)
+    skipped = select(metrics.PROBE_SKIPPED.name, {**own, "reason": "server_busy"})
+    # What never failed has no series; what never was answered has no buckets.
+    nothing = f"0 * {_answered(match, window)}"
+    parts = (
+        f"(sum without (target, class) (increase({failed}{window})) or {nothing})",
+        f"(sum without (target, reason) (increase({skipped}{window})) or {nothing})",
+    )
+    return f"({' + '.join(parts)})"
 
 
 def _hit_rate(settings: Settings, match: Mapping[str, str], window: str) -> tuple[str, str]:
     application = settings.application
     judged = "server" if application is None or application.cache is None else "application"
-    scope = f"scope={quote(judged)}"
-    by = "sum by (job, instance, cache)"
 
     def grown(metric: Metric) -> str:
-        return f"{by} (increase({select(metric.name, match, scope)}{window}))"
+        return f"increase({select(metric.name, {**match, 'scope': judged})}{window})"
 
     requests, hits = grown(metrics.CACHE_REQUESTS), grown(metrics.CACHE_HITS)
     return f"{requests} - {hits}", requests
@@ -132,4 +201,5 @@ def _spellings(edge: float) -> str:
 _MEASURED: dict[str, Metric] = {
     **{criterion: metric for criterion, _, metric in OF_THE_DATABASE},
     "uuid_missing": metrics.UUID_MISSING,
+    "audit_coverage": metrics.AUDIT_COVERAGE_GAPS,
 }

@@ -79,3 +79,26 @@ CRITERION_THRESHOLD = gauge(
     "",
     "The limit in force, in the unit of the criterion",
 )
+CRITERION_STATE = gauge(
+    "exporter",
+    "phasegate_criterion_state",
+    "criterion state",
+    "",
+    "1 for the verdict on what the exporter holds of the last 10 minutes, 0 for the others; judged "
+    "once in each block of evidence, and no gate",
+)
+CRITERION_VALUE = gauge(
+    "exporter",
+    "phasegate_criterion_value",
+    "criterion",
+    "",
+    "What that verdict measured: the worst value, in the unit of the criterion; of what is decided "
+    "by counts the largest share of bad tries (lookups over the limit or failed, misses)",
+)
+CRITERION_MEASURED = gauge(
+    "exporter",
+    "phasegate_criterion_measured_timestamp_seconds",
+    "criterion",
+    "seconds",
+    "Unix time at which the oldest was measured of the values, or last counts, of that verdict",
+)

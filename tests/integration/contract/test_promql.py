@@ -15,7 +15,7 @@ import pytest
 
 from phasegate.contract.criteria import CRITERIA, Decision
 from phasegate.contract.model import Verdict
-from phasegate.contract.promql import make_twin
+from phasegate.contract.promql import CACHE_HIT_RATE, UUID_LOOKUP_P95, make_records, make_twin
 from tests.fixtures.dossiers import NOW
 from tests.fixtures.presence import require_present
 from tests.fixtures.scraped import LOOKUP, Scraped, healthy
@@ -162,6 +162,25 @@ def test_the_verdict_and_its_twin_are_on_the_same_side(
     assert shares == [pytest.approx(subject["share"], rel=1e-9)]
     # It is extrapolated from the scrapes to the window.
     assert totals == [pytest.approx(subject["total"], rel=0.05)]
+
+
+RECORDED = {LATENCY: (UUID_LOOKUP_P95, "> 0.01"), HIT_RATE: (CACHE_HIT_RATE, "< 0.9")}
+
+
+@pytest.mark.parametrize("criterion", RECORDED)
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_recorded_is_beyond_its_limit_where_the_twin_is_bad(
+    case: str, criterion: str, prometheus: str, scraped: dict[str, Scraped], shift: float
+) -> None:
+    settings, (name, beyond) = scraped[case].settings, RECORDED[criterion]
+    records = dict(make_records(settings, {"job": case}, WINDOW))
+    twin = make_twin(settings, criterion, WINDOW, {"job": case})
+    assert twin is not None
+    alarm = ask(prometheus, f"({records[name]}) {beyond}", NOW + shift)
+    assert len(alarm) == len(ask(prometheus, twin.bad, NOW + shift))
+    values = ask(prometheus, records[name], NOW + shift)
+    assert len(values) == len(ask(prometheus, twin.share, NOW + shift))
+    assert all(math.isfinite(value) for value in values)
 
 
 def test_the_guides_hit_rate_is_finite_with_traffic_and_decides_nothing_without(
