@@ -16,12 +16,14 @@ from functools import partial
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 import phasegate
 from phasegate.contract import metrics
 from phasegate.contract.connection import database_conninfo
 from phasegate.contract.criteria import CRITERIA, thresholds
 from phasegate.contract.errors import ConfigError
+from phasegate.contract.evidence import EVIDENCE_VERSION, Evidence, TargetState
 from phasegate.contract.metrics import LATENCY_EDGES
 from phasegate.contract.model import Sample
 from phasegate.contract.secrets import redactor
@@ -31,6 +33,12 @@ from phasegate.contract.settings_describe import counted_hashes, settings_hash
 from phasegate.exporter.backends import Backends, Conninfo
 from phasegate.exporter.collectors import build_collectors
 from phasegate.exporter.counters import Counters
+from phasegate.exporter.criteria_now import (
+    WINDOW_SECONDS,
+    Held,
+    describe_criteria,
+    make_verdict_samples,
+)
 from phasegate.exporter.evidence import EvidenceStore, source_of
 from phasegate.exporter.exposition import Exposition
 from phasegate.exporter.histograms import Histograms
@@ -62,10 +70,12 @@ class Exporter:
         self.loaded_at = time.time()
         self.refused: ConfigError | None = None
         self.targets = make_targets(self.settings)
+        self._verdicts: list[Sample] | None = None
         self.runner = self._make_runner()
         self._reloading = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._pulse: asyncio.Task[None] | None = None
+        self._judging: asyncio.Task[None] | None = None
         self._last_run = time.monotonic()
         if storage is not None:
             self._restore(storage.load())
@@ -74,16 +84,17 @@ class Exporter:
         """Begin what runs between scrapes."""
         await self.runner.start()
         self._pulse = asyncio.create_task(self._run_often())
+        self._judging = asyncio.create_task(self._judge_often())
         if self._storage is not None:
             self._saving = asyncio.create_task(self._save_often(self._storage))
 
     async def stop(self) -> None:
         """End everything, and keep what outlives us: no task, process or connection is left."""
-        for task in (self._saving, self._pulse):
+        for task in (self._saving, self._pulse, self._judging):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        self._saving = self._pulse = None
+        self._saving = self._pulse = self._judging = None
         await self.runner.stop()
         if self._storage is not None:
             await self._save(self._storage)
@@ -125,8 +136,43 @@ class Exporter:
         if runner is self.runner:  # a reload forgot what the settings before it measured
             record_observations(self.evidence, snapshot, self.targets, before)
         if not only:
-            snapshot.samples += self._own_samples()
+            if self._verdicts is None:
+                await self._judge()
+            snapshot.samples += [*self._own_samples(), *(self._verdicts or ())]
         return snapshot
+
+    def make_evidence(self, since: float, now: float) -> Evidence:
+        """What can be proved of the time from `since` until now (Unix seconds)."""
+        store, settings = self.evidence, self.settings
+        series = store.series(since, now)  # first: it forgets what is past the retention
+        return Evidence(
+            version=EVIDENCE_VERSION,
+            build=phasegate.__version__,
+            environment=settings.environment,
+            started=store.started,
+            generated=now,
+            since=since,
+            complete_since=store.complete_since,
+            block_seconds=settings.exporter.evidence_block,
+            settings_hash=settings_hash(settings),
+            targets=tuple(
+                TargetState(target.name, target.kind, target.up, *source_of(target))
+                for target in self.targets.values()
+            ),
+            series=series,
+            observations=store.observations(since, self.targets),
+            audit=store.audit(since, self.targets),
+            overrides=store.overrides,
+        )
+
+    def hold(self, now: float) -> Held:
+        """What the criteria are described and judged by at `now` (Unix seconds)."""
+        evidence = replace(
+            self.make_evidence(now - WINDOW_SECONDS, now),
+            # Some values are measured less often than that.
+            observations=self.evidence.observations(0, self.targets),
+        )
+        return Held(evidence, dict(self.runner.statuses))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         if state:
@@ -163,6 +209,23 @@ class Exporter:
             else:
                 await self.scrape(min(length, self.settings.exporter.collect_timeout), frozenset())
 
+    async def _judge_often(self) -> None:
+        """Apart from the scrapes: it takes tens of milliseconds, and new evidence a block."""
+        while True:
+            await asyncio.sleep(self.settings.exporter.evidence_block)
+            await self._judge()
+
+    async def _judge(self) -> None:
+        settings, now = self.settings, time.time()
+        try:
+            rows = await asyncio.to_thread(describe_criteria, settings, self.hold(now))
+            found = make_verdict_samples(rows, now)
+        except Exception:
+            log.exception("judging_failed")
+            found = []  # an old verdict would be taken for that of now
+        if settings is self.settings:
+            self._verdicts = found
+
     def _own_samples(self) -> list[Sample]:
         config = (
             metrics.CONFIG_LAST_RELOAD_SUCCESSFUL(float(self.refused is None)),
@@ -184,6 +247,7 @@ class Exporter:
     def _make_runner(self) -> Runner:
         edges = latency_edges(self.settings)
         self._counted = counted_hashes(self.settings)
+        self._verdicts = None
         self.histograms.use_edges(edges)
         self.evidence.use(self.settings, edges)
         wiring = Wiring(self.settings, self.targets, self.counters, self.histograms, self.evidence)

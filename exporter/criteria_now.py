@@ -26,9 +26,9 @@ from phasegate.contract.criteria import (
 from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.evidence import Evidence
 from phasegate.contract.judge import APPLICATION, judge
-from phasegate.contract.model import Distribution, Judgement, Series, Verdict
+from phasegate.contract.model import Distribution, Judgement, Sample, Series, Verdict
 from phasegate.contract.names import TableName
-from phasegate.contract.quantities import Unit, format_value
+from phasegate.contract.quantities import WITHOUT_END, Unit, format_value
 from phasegate.contract.rules import ALLOWED_OVER
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Settings
@@ -62,7 +62,7 @@ class Held:
 @dataclass(frozen=True)
 class Row:
     """One criterion in words. `verdict` is None where none is given here, `age` where no value
-    has one; in seconds."""
+    has one; in seconds. `measured` is the figure of the verdict, as `Judgement` has it."""
 
     criterion: str
     decision: Decision
@@ -73,6 +73,7 @@ class Row:
     age: float | None
     reason: str
     remedy: str = ""
+    measured: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _describe(settings: Settings, held: Held, name: str) -> Row:
     reason = "; ".join(part for part in (judged.reason, figures.reason) if part)
     return Row(
         *(name, entry.decision, judged.verdict, figures.value, *limits, figures.age),
-        *(reason, judged.remedy),
+        *(reason, judged.remedy, judged.measured),
     )
 
 
@@ -226,6 +227,22 @@ _FIGURES: dict[str, Callable[[Settings, Held], _Figures]] = {
     "error_rate": _error_rate,
     "audit_growth": _growth,
 }
+
+
+def make_verdict_samples(rows: Iterable[Row], now: float) -> list[Sample]:
+    """The verdicts as series, with what they measured; nothing of what is not judged here."""
+    found = []
+    for row in rows:
+        if row.verdict is None:
+            continue
+        name = row.criterion
+        found += [metrics.CRITERION_STATE(float(row.verdict is one), name, one) for one in Verdict]
+        if row.measured is not None:
+            value = math.inf if row.measured == WITHOUT_END else row.measured
+            found.append(metrics.CRITERION_VALUE(value, name))
+        if row.age is not None:
+            found.append(metrics.CRITERION_MEASURED(now - row.age, name))
+    return found
 
 
 def count_verdicts(rows: Iterable[Row]) -> dict[Verdict, int]:

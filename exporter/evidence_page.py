@@ -27,12 +27,9 @@ import time
 import msgspec
 from aiohttp import web
 
-import phasegate
-from phasegate.contract.evidence import EVIDENCE_VERSION, Evidence, TargetState
-from phasegate.contract.settings_describe import settings_hash
+from phasegate.contract.evidence import Evidence
 from phasegate.contract.times import EXPECTED, parse_time
 from phasegate.exporter.app import Exporter
-from phasegate.exporter.evidence import source_of
 from phasegate.exporter.negotiation import accepts_gzip
 
 GZIP_LEVEL = 1
@@ -48,7 +45,7 @@ async def answer_evidence(exporter: Exporter, request: web.Request) -> web.Respo
         [since] = [parse_time(text) for text in given] or [0.0]
     except ValueError:
         return _refused("since cannot be read", ", ".join(given), EXPECTED)
-    evidence = make_evidence(exporter, since, time.time())
+    evidence = exporter.make_evidence(since, time.time())
     zipped = accepts_gzip(request)
     body = await asyncio.to_thread(_encode, evidence, zipped=zipped)
     headers = {
@@ -59,31 +56,6 @@ async def answer_evidence(exporter: Exporter, request: web.Request) -> web.Respo
     if zipped:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=body, headers=headers)
-
-
-def make_evidence(exporter: Exporter, since: float, now: float) -> Evidence:
-    """What the exporter can prove of the time from `since` until now (Unix seconds)."""
-    store, settings = exporter.evidence, exporter.settings
-    series = store.series(since, now)
-    return Evidence(
-        version=EVIDENCE_VERSION,
-        build=phasegate.__version__,
-        environment=settings.environment,
-        started=store.started,
-        generated=now,
-        since=since,
-        complete_since=store.complete_since,
-        block_seconds=settings.exporter.evidence_block,
-        settings_hash=settings_hash(settings),
-        targets=tuple(
-            TargetState(target.name, target.kind, target.up, *source_of(target))
-            for target in exporter.targets.values()
-        ),
-        series=series,
-        observations=store.observations(since, exporter.targets),
-        audit=store.audit(since, exporter.targets),
-        overrides=store.overrides,
-    )
 
 
 def _encode(evidence: Evidence, *, zipped: bool) -> bytes:

@@ -11,7 +11,6 @@ import gzip
 import math
 import time
 
-import msgspec
 from aiohttp import web
 
 from phasegate.contract.errors import ConfigError
@@ -20,8 +19,7 @@ from phasegate.contract.settings_describe import describe_settings
 from phasegate.exporter.app import Exporter
 from phasegate.exporter.collectors.latency import Latency
 from phasegate.exporter.collectors.plans import Plans
-from phasegate.exporter.criteria_now import WINDOW_SECONDS, Held
-from phasegate.exporter.evidence_page import answer_evidence, make_evidence
+from phasegate.exporter.evidence_page import answer_evidence
 from phasegate.exporter.exposition import OPENMETRICS_TYPE, TEXT_TYPE
 from phasegate.exporter.negotiation import accepts_gzip, prefers_openmetrics
 from phasegate.exporter.page import render_page
@@ -118,13 +116,7 @@ async def landing_page(request: web.Request) -> web.Response:
     """The state of everything at the last run, for a person."""
     exporter = request.app[EXPORTER]
     _, kept = exporter.runner.last()
-    now = time.time()
-    evidence = msgspec.structs.replace(
-        make_evidence(exporter, now - WINDOW_SECONDS, now),
-        # Some values are measured less often than that.
-        observations=exporter.evidence.observations(0, exporter.targets),
-    )
-    held = Held(evidence, exporter.runner.statuses)
+    held = exporter.hold(time.time())
     collectors = exporter.runner.collectors.values()
     plans = [line for c in collectors if isinstance(c, Plans) for line in c.lines()]
     text = render_page(exporter.settings, exporter.targets.values(), kept, held, plans)

@@ -14,7 +14,6 @@ import pytest
 from phasegate.contract import metrics
 from phasegate.contract.migration import JOURNAL_VERSION, Event, PhaseState
 from phasegate.exporter.app import Exporter
-from phasegate.exporter.evidence_page import make_evidence
 from phasegate.exporter.runner import Snapshot
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.opening import fetch_identity
@@ -104,12 +103,12 @@ async def test_what_was_accepted_is_evidence_until_it_is_rolled_back(
         facts={"criteria": ["cache_hit_rate"], "reason": "cold", "by": "anna"},
     )
     await scrape(exporter)
-    [one] = make_evidence(exporter, 0.0, time.time()).overrides
+    [one] = exporter.make_evidence(0.0, time.time()).overrides
     assert (one.criterion, one.phase, one.by) == ("cache_hit_rate", "application", "anna")
     assert one.reason == "cold"
     journal.write(Event.ROLLBACK_FINISHED, facts={"to": "infrastructure"})
     await scrape(exporter)
-    assert not make_evidence(exporter, 0.0, time.time()).overrides
+    assert not exporter.make_evidence(0.0, time.time()).overrides
 
 
 async def test_a_change_by_a_clock_that_is_behind_cuts_the_evidence_too(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,16 @@ import pytest
 from phasegate.contract import metrics
 from phasegate.contract.criteria import CRITERIA
 from phasegate.contract.model import Block, Observation, Series, Verdict
+from phasegate.contract.quantities import WITHOUT_END
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
-from phasegate.exporter.criteria_now import Held, Row, count_verdicts, describe_criteria
+from phasegate.exporter.criteria_now import (
+    Held,
+    Row,
+    count_verdicts,
+    describe_criteria,
+    make_verdict_samples,
+)
 from phasegate.exporter.runner import Status
 from tests.fixtures.dossiers import CACHE, SERVER, make_held_evidence
 
@@ -198,3 +206,36 @@ def test_verdicts_are_counted_the_worst_first(settings: Settings) -> None:
     counts = count_verdicts(rows)
     assert list(counts) == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
     assert list(counts.values()) == [1, 8, 0]
+
+
+def test_verdicts_as_series_say_what_the_page_says(settings: Settings) -> None:
+    runway = Observation(
+        "audit_partition_runway", "database", "public.audit_logs", WITHOUT_END, NOW - 4
+    )
+    held = make_held_evidence(
+        NOW, [missing("users", 7, age=20), runway], [lookups(950, 40, 10, 0), hits(10, 100)]
+    )
+    rows = describe_criteria(settings, Held(held, {}))
+    samples = make_verdict_samples(rows, NOW)
+    states = {s.labels: s.value for s in samples if s.metric is metrics.CRITERION_STATE}
+    judged = {row.criterion: row.verdict for row in rows if row.verdict is not None}
+    assert {"error_rate", "audit_growth"}.isdisjoint(judged)
+    assert states == {
+        (name, state): float(state == verdict)
+        for name, verdict in judged.items()
+        for state in ("passed", "failed", "inconclusive", "error")
+    }
+    values = {s.labels[0]: s.value for s in samples if s.metric is metrics.CRITERION_VALUE}
+    assert values == {
+        "uuid_missing": 7,
+        "audit_partition_runway": math.inf,
+        "uuid_lookup_latency": 0.01,
+        "cache_hit_rate": 0.9,
+    }
+    times = {s.labels[0]: s.value for s in samples if s.metric is metrics.CRITERION_MEASURED}
+    assert times == {
+        "uuid_missing": NOW - 20,
+        "audit_partition_runway": NOW - 4,
+        "uuid_lookup_latency": NOW - 3,
+        "cache_hit_rate": NOW,
+    }
