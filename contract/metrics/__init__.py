@@ -9,6 +9,7 @@ one is there. The guide's names (`db_query_duration_seconds`, …) are pinned; e
 # ruff: noqa: F403  (one name space of entries, cut into files by topic)
 from __future__ import annotations
 
+from phasegate.contract.metrics.application import *
 from phasegate.contract.metrics.audit import *
 from phasegate.contract.metrics.cache import *
 from phasegate.contract.metrics.database import *

@@ -71,10 +71,15 @@ class Application(Collector):
         source = Source(self._address, f"{started}/{self._requests.restarts(self._counted)}")
         good = gained - failed + self._errors_owed
         self._evidence.count(CRITERION, TARGET, "", source, total=gained, good=good)
+        self._counters.add(metrics.APPLICATION_REQUESTS, gained)
+        self._counters.add(metrics.APPLICATION_ERRORS, gained - good)
 
     def kept(self) -> Sequence[Sample]:
-        counted = self._counters.samples((metrics.CACHE_REQUESTS, metrics.CACHE_HITS))
-        return [sample for sample in counted if sample.labels[1] == "application"]
+        requests = self._counters.samples(
+            (metrics.APPLICATION_REQUESTS, metrics.APPLICATION_ERRORS)
+        )
+        lookups = self._counters.samples((metrics.CACHE_REQUESTS, metrics.CACHE_HITS))
+        return [*requests, *(sample for sample in lookups if sample.labels[1] == "application")]
 
     def dump(self) -> Any:
         return {

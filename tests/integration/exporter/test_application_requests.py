@@ -96,13 +96,22 @@ async def test_one_reading_serves_requests_errors_and_lookups(
     assert value_of(snapshot, metrics.CACHE_REQUESTS, "permissions", "application") == 7
 
 
+def counted(exporter: Exporter) -> tuple[object, object]:
+    """Requests and errors as the exposition has them, also while the page cannot be read."""
+    values = {sample.metric: sample.value for sample in exporter.runner.last()[1]}
+    return values[metrics.APPLICATION_REQUESTS], values[metrics.APPLICATION_ERRORS]
+
+
 async def test_a_first_error_counts_and_a_restart_loses_none(
     exporter: Exporter, page: Page
 ) -> None:
     await count(exporter, page, 100, 0)
+    assert counted(exporter) == (0, 0)
     assert sums(await count(exporter, page, 199, 1)) == [(100, 1)]
+    assert counted(exporter) == (100, 1)
     # Restarted: what it shows now it counted since, in another life of its counters.
     assert sums(await count(exporter, page, 40, 2)) == [(100, 1), (42, 2)]
+    assert counted(exporter) == (142, 3)
 
 
 async def test_a_restart_that_its_counts_have_overtaken_is_seen_by_its_start(
@@ -124,7 +133,9 @@ async def test_an_error_ahead_of_its_request_comes_with_it(
     exporter = await start_exporter("SELECT 1", text)
     await count(exporter, page, 100, 0)
     assert sums(await count(exporter, page, 102, 5)) == [(2, 2)]
+    assert counted(exporter) == (2, 2)
     assert sums(await count(exporter, page, 112, 5)) == [(12, 5)]
+    assert counted(exporter) == (12, 5)
 
 
 async def test_other_settings_are_another_count(
@@ -146,11 +157,13 @@ async def test_counts_outlive_the_exporter(database: Database, page: Page, tmp_p
     file = tmp_path / "phasegate.yaml"
     file.write_text(config(page), encoding="utf-8")
     environ = {"DATABASE_URL": database.conninfo()}
-    found = []
+    found, series = [], []
     storage = Storage(tmp_path / "state")
     for good, bad in ((100, 0), (190, 10), (280, 20)):
         exporter = Exporter(lambda: load_settings(file, environ), storage)
         await exporter.start()
         found += [sums(await count(exporter, page, good, bad))]
+        series.append(counted(exporter))
         await exporter.stop()
     assert found == [[], [(100, 10)], [(200, 20)]]
+    assert series == [(0, 0), (100, 10), (200, 20)]

@@ -46,6 +46,13 @@ audit:
   watch: [{table: public.users}]
 criteria: {uuid_lookup_latency: {warning: 7ms}}
 """
+SERVICE = """
+health: [{{name: api, url: "http://127.0.0.1:{port}/health"}}]
+application:
+  metrics_url: "http://127.0.0.1:{port}/metrics"
+  requests: {{metric: http_requests_total}}
+  errors: {{metric: http_requests_total, match: {{status: "5.."}}}}
+"""
 # Each needs a server, a fault or a moment that this exporter does not meet; proved elsewhere.
 ELSEWHERE = {
     "phasegate_replica_query_duration_seconds": "needs a replica",
@@ -64,12 +71,16 @@ ELSEWHERE = {
 
 
 @pytest.fixture
-async def health_port() -> AsyncIterator[int]:
+async def service_port() -> AsyncIterator[int]:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
+    async def count(_: web.Request) -> web.Response:
+        return web.Response(text='http_requests_total{status="200"} 1\n')
+
     application = web.Application()
     application.router.add_get("/health", answer)
+    application.router.add_get("/metrics", count)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -80,13 +91,12 @@ async def health_port() -> AsyncIterator[int]:
 
 @pytest.fixture
 async def families(
-    database: Database, cache_server: CacheServer, health_port: int, tmp_path: Path
+    database: Database, cache_server: CacheServer, service_port: int, tmp_path: Path
 ) -> dict[str, Family]:
     database.execute(SCHEMA)
     write_journal(database, tmp_path)
     file = tmp_path / "phasegate.yaml"
-    health = f'health: [{{name: api, url: "http://127.0.0.1:{health_port}/health"}}]\n'
-    file.write_text(CONFIG + health, encoding="utf-8")
+    file.write_text(CONFIG + SERVICE.format(port=service_port), encoding="utf-8")
     environ = {"DATABASE_URL": database.conninfo(), "REDIS_URL": cache_server.url()}
     exporter = Exporter(lambda: load_settings(file, environ))
     await exporter.start()
