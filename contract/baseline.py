@@ -2,22 +2,31 @@
 
 One document, sealed by its SHA-256: it is read back only if it is, byte for byte, what would be
 written for its content. Counts and not ratios, since only counts tell how sure a ratio is.
+
+It lies beside the configuration, where the judge and the exporter find it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from phasegate.contract import statistics
+from phasegate.contract.errors import SourceError, SourceUnavailable
 from phasegate.contract.evidence import CLOCK_SKEW_SECONDS, DATABASE, Evidence
 from phasegate.contract.model import Block, Observation, Series
+from phasegate.contract.settings import Settings
 from phasegate.contract.statistics import Count
 
+NAME = "baseline"
 BASELINE_VERSION = 1
+FILE_NAME = "baseline.json"
+MOST_BYTES = 64 * 2**20
+OTHER_SETTINGS = "counted other requests or errors: their settings have changed"
 
 
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,22 +118,48 @@ def decode_baseline(data: bytes) -> Baseline:
     return found
 
 
-def find_baseline_doubt(
-    baseline: Baseline, evidence: Evidence, counted: Counted | None, address: str, now: float
-) -> str:
-    """Why the counts of a baseline are not those to compare this evidence with; empty for none.
+def find_baseline(settings: Settings) -> Path:
+    """Where a baseline is when no file is named: beside the configuration."""
+    return (settings.file.parent if settings.file else Path()) / FILE_NAME
 
+
+def read_baseline(path: Path) -> Baseline:
+    """The baseline of a file. Raises SourceUnavailable for none, SourceError for an altered one."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise SourceUnavailable(NAME, f"{path}: {error.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise SourceError(NAME, f"{path}: larger than {MOST_BYTES:,} bytes")
+    try:
+        return decode_baseline(data)
+    except UnusableBaseline as error:
+        raise SourceError(NAME, f"{path} {error}") from None
+
+
+def find_baseline_doubt(
+    baseline: Baseline,
+    counted: Counted | None,
+    *,
+    environment: str,
+    database: str,
+    address: str,
+    now: float,
+) -> str:
+    """Why the counts of a baseline are not those to compare with; empty for none.
+
+    The evidence is of `environment` and of the server `database` (empty where that is not known);
     `address` is what identifies the application, `now` Unix seconds.
     """
     if baseline.captured > now + CLOCK_SKEW_SECONDS:
         return f"it was captured {baseline.captured - now:.0f} s in the future; compare the clocks"
-    if baseline.environment != evidence.environment:
-        stated, wanted = baseline.environment or "none", evidence.environment or "none"
+    if baseline.environment != environment:
+        stated, wanted = baseline.environment or "none", environment or "none"
         return f"it is of environment {stated}, not of {wanted}"
-    present = {target.name: target.identity for target in evidence.targets}
-    before, after = baseline.identities.get(DATABASE, ""), present.get(DATABASE, "")
-    if before and after and before != after:
-        return f"it is of the database {before}, not of {after}"
+    before = baseline.identities.get(DATABASE, "")
+    if before and database and before != database:
+        return f"it is of the database {before}, not of {database}"
     if counted is None or not counted.total:
         return "it holds no requests"
     if counted.identity != address:

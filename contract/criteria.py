@@ -132,6 +132,7 @@ CRITERIA: dict[str, Criterion] = {
         alert=AlertPolicy(
             *("AuditCoverageLost", 300, f"Gaps in the triggers that audit {_TABLE}"),
             *("audit", ("audit", "coverage"), "critical"),
+            after="infrastructure",
         ),
     ),
     "integration_tests": Criterion(
@@ -156,8 +157,9 @@ CRITERIA: dict[str, Criterion] = {
         "populate the UUIDs, and see that new rows get one",
         source=("tables",),
         alert=AlertPolicy(
-            *("MissingUUIDs", 300, f"Rows of {_TABLE} without a UUID after the migration"),
+            *("MissingUUIDs", 300, f"Missing UUIDs in {_TABLE}"),
             *("database-operations", ("database", "uuid_missing"), "critical"),
+            after="schema",
         ),
     ),
     "indexes_valid": Criterion(
@@ -184,7 +186,7 @@ CRITERIA: dict[str, Criterion] = {
         "see which category of events grows, and whether a backfill is being audited",
         *(50_000, ("audit",)),
         alert=AlertPolicy(
-            *("HighAuditLogGrowth", 300, f"New rows of {_TABLE} in an hour"),
+            *("HighAuditLogGrowth", 300, f"Growth of {_TABLE}"),
             *("audit", ("audit", "growth")),
         ),
     ),

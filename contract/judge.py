@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from phasegate.contract import belief
-from phasegate.contract.baseline import find_baseline_doubt
+from phasegate.contract.baseline import OTHER_SETTINGS, find_baseline_doubt
 from phasegate.contract.belief import Belief, Reason, believe, is_pinned
 from phasegate.contract.blocks import Rule
 from phasegate.contract.coverage import AUDIT_COVERAGE, Window, evaluate_coverage
@@ -241,7 +241,14 @@ def _judge_increase(criterion: str, case: _Case) -> Judgement:
         return _undecided(criterion, "no baseline was captured", _CAPTURE, hopeless=True)
     address = dossier.identities.get(APPLICATION, "")
     before = baseline.counted(criterion, APPLICATION)
-    doubt = find_baseline_doubt(baseline, case.evidence, before, address, dossier.judged)
+    present = {target.name: target.identity for target in case.evidence.targets}
+    doubt = find_baseline_doubt(
+        *(baseline, before),
+        environment=case.evidence.environment,
+        database=present.get(DATABASE, ""),
+        address=address,
+        now=dossier.judged,
+    )
     if before is None or doubt:
         reason = f"the baseline is not believed: {doubt}"
         return _undecided(criterion, reason, _CAPTURE, hopeless=True)
@@ -259,8 +266,7 @@ def _judge_increase(criterion: str, case: _Case) -> Judgement:
     ]
     hashes = {one.blocks[-1].settings_hash for one in series if one.blocks}
     if hashes - {before.settings_hash}:
-        reason = "the baseline counted other requests or errors: their settings have changed"
-        return _undecided(criterion, reason, _CAPTURE, hopeless=True)
+        return _undecided(criterion, f"the baseline {OTHER_SETTINGS}", _CAPTURE, hopeless=True)
     if _lives_again(series):
         reason = "two processes answer in turn at the application's address: each hides the other"
         return _undecided(criterion, reason, "let application.metrics_url lead to all or to one")

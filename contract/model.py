@@ -146,6 +146,7 @@ class AlertPolicy(msgspec.Struct, frozen=True):
     last time it was bad, so that one good value does not end it. `summary` names what is bad, as
     Prometheus' templates write it, without value and limit; `page` is the runbook's page,
     `panel` the board and panel to look at first; `severity` is for what has but one state.
+    `after` is the phase whose end makes it bad; before, it is work that is not done yet.
     """
 
     name: str
@@ -155,6 +156,7 @@ class AlertPolicy(msgspec.Struct, frozen=True):
     panel: tuple[str, str]
     severity: str = "warning"
     keep: float = 300.0
+    after: str = ""
 
 
 class Judgement(msgspec.Struct, frozen=True):

@@ -13,15 +13,18 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from phasegate.contract import metrics
-from phasegate.contract.criteria import Direction, Limit, passing_limit, severity_limit
+from phasegate.contract.criteria import CRITERIA, Direction, Limit, passing_limit, severity_limit
 from phasegate.contract.errors import ContractError
 from phasegate.contract.measured import OF_THE_DATABASE
+from phasegate.contract.migration import PhaseState
 from phasegate.contract.model import Metric
 from phasegate.contract.rules import ALLOWED_OVER, passing_share
 from phasegate.contract.settings import Settings
 from phasegate.contract.statistics import LEAST_TO_FAIL
 from phasegate.contract.units import format_duration
 
+SCRAPED = "up"
+"""Prometheus' own series of whether it could scrape."""
 JUDGED_LOOKUP = "uuid_lookup"
 UUID_LOOKUP_P95, CACHE_HIT_RATE = "db_uuid_lookup_p95", "cache_hit_rate"
 """The guide's names of what the rules record."""
@@ -44,9 +47,18 @@ def quote(text: str) -> str:
     return f'"{escaped}"'
 
 
+class Written(str):
+    """The rest of a matcher after its label, as it is written: `=~"$job"`."""
+
+    __slots__ = ()
+
+
 def select(metric: str, match: Mapping[str, str] | None = None, *more: str) -> str:
     """The selector of one metric; `more` are matchers as they are written."""
-    matchers = [f"{label}={quote(value)}" for label, value in (match or {}).items()]
+    matchers = [
+        f"{label}{value}" if isinstance(value, Written) else f"{label}={quote(value)}"
+        for label, value in (match or {}).items()
+    ]
     inside = ",".join([*matchers, *more])
     return f"{metric}{{{inside}}}" if inside else metric
 
@@ -66,14 +78,13 @@ class Record(NamedTuple):
 
 
 def make_records(
-    settings: Settings, match: Mapping[str, str] | None = None, seconds: float = 300
+    match: Mapping[str, str] | None = None, seconds: float = 300
 ) -> tuple[Record, ...]:
     """What is recorded under the guide's names: one series a subject, none of too few tries."""
     match, window = match or {}, f"[{format_duration(seconds)}]"
-    bad, requests = _hit_rate(settings, match, window)
     return (
-        Record(UUID_LOOKUP_P95, _lookup_quantile(match, window, 1 - ALLOWED_OVER)),
-        Record(CACHE_HIT_RATE, f"1 - ({bad}) / ({requests} >= {LEAST_TO_FAIL:g})"),
+        Record(UUID_LOOKUP_P95, lookup_quantile(match, window, 1 - ALLOWED_OVER)),
+        Record(CACHE_HIT_RATE, _recorded_hit_rate(match, window)),
     )
 
 
@@ -85,14 +96,28 @@ def make_alarm(
     Says the same as the twin: a quantile is beyond an edge exactly where the share beyond it is
     too large, and every limit has an edge.
     """
-    limit = severity_limit(settings, criterion, severity)
+    match, limit = match or {}, severity_limit(settings, criterion, severity)
     recorded = _RECORDED.get(criterion)
     if recorded is not None:
         return f"{select(recorded, match)} {_side(limit)} {_figure(limit.value)}"
     twin = make_twin(settings, criterion, 300, match, severity)
     if twin is None:
         raise ContractError(criterion, "alerts, and no series carries it")
-    return twin.bad
+    policy = CRITERIA[criterion].alert
+    if policy is None or not policy.after:
+        return twin.bad
+    return _once_done(twin.bad, select(_MEASURED[criterion].name, match), policy.after, match)
+
+
+def _once_done(bad: str, measured: str, phase: str, match: Mapping[str, str]) -> str:
+    """What is bad after that phase; where no journal tells of phases, after it was good once."""
+    states = metrics.MIGRATION_PHASE_STATE.name
+    passed = select(states, {**match, "phase": phase, "state": PhaseState.PASSED})
+    same = "on (job, instance)"
+    return (
+        f"({bad} and {same} {passed} > 0) or "
+        f"({bad} and min_over_time({measured}[1d]) == 0 unless {same} {select(states, match)})"
+    )
 
 
 def make_twin(
@@ -126,6 +151,15 @@ def make_twin(
     return Twin(f"{select(measured.name, match)} {_side(limit)} {_figure(limit.value)}")
 
 
+def make_counts(
+    settings: Settings, criterion: str, window: str, match: Mapping[str, str]
+) -> tuple[str, str]:
+    """What is bad of what was tried, and how much that was, over a window as it is written
+    (`[5m]`), for a criterion that is decided by counts."""
+    counts = {"uuid_lookup_latency": _latency, "cache_hit_rate": _hit_rate}
+    return counts[criterion](settings, match, window)
+
+
 def _side(limit: Limit) -> str:
     return ">" if limit.direction is Direction.ABOVE else "<"
 
@@ -151,7 +185,7 @@ def _latency(settings: Settings, match: Mapping[str, str], window: str) -> tuple
     return f"{answered} - {fast} + {lost}", f"({answered} + {lost})"
 
 
-def _lookup_quantile(match: Mapping[str, str], window: str, quantile: float) -> str:
+def lookup_quantile(match: Mapping[str, str], window: str, quantile: float) -> str:
     """Of all that was tried: what was lost took longer than any edge."""
     bucket, kind = f"{metrics.QUERY_DURATION.name}_bucket", f"query_type={quote(JUDGED_LOOKUP)}"
     edges = select(bucket, match, kind, f"le!={quote('+Inf')}")
@@ -183,12 +217,28 @@ def _lost(match: Mapping[str, str], window: str) -> str:
 def _hit_rate(settings: Settings, match: Mapping[str, str], window: str) -> tuple[str, str]:
     application = settings.application
     judged = "server" if application is None or application.cache is None else "application"
-
-    def grown(metric: Metric) -> str:
-        return f"increase({select(metric.name, {**match, 'scope': judged})}{window})"
-
-    requests, hits = grown(metrics.CACHE_REQUESTS), grown(metrics.CACHE_HITS)
+    requests, hits = _cache_counts(match, window, judged)
     return f"{requests} - {hits}", requests
+
+
+def _recorded_hit_rate(match: Mapping[str, str], window: str) -> str:
+    """The application's where it counts, else the server's: the rules know no configuration."""
+
+    def share(scope: str) -> str:
+        requests, hits = _cache_counts(match, window, scope)
+        return f"{hits} / ({requests} >= {LEAST_TO_FAIL:g})"
+
+    counted = select(metrics.CACHE_REQUESTS.name, {**match, "scope": "application"})
+    return f"{share('application')} or ({share('server')} unless on (job, instance) {counted})"
+
+
+def _cache_counts(match: Mapping[str, str], window: str, scope: str) -> tuple[str, str]:
+    """Of lookups, and of those that hit."""
+    requests, hits = (
+        f"increase({select(metric.name, {**match, 'scope': scope})}{window})"
+        for metric in (metrics.CACHE_REQUESTS, metrics.CACHE_HITS)
+    )
+    return requests, hits
 
 
 def _spellings(edge: float) -> str:

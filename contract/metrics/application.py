@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phasegate.contract.metrics._make import counter
+from phasegate.contract.metrics._make import counter, gauge
 
 APPLICATION_REQUESTS = counter(
     "application",
@@ -19,4 +19,12 @@ APPLICATION_ERRORS = counter(
     "",
     "Those of the requests that failed, as the application counts them; an error that was read "
     "ahead of its request comes with it",
+)
+ERROR_BASELINE = gauge(
+    "baseline",
+    "phasegate_error_baseline_ratio",
+    "",
+    "ratio",
+    "Share of the requests that failed before the change, by the captured baseline.json that lies "
+    "beside the exporter's configuration; absent where there is none that a judge would believe",
 )

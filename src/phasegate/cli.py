@@ -15,6 +15,7 @@ from phasegate import __version__
 from phasegate.contract.errors import PhasegateError
 
 COMMANDS = {
+    "alerts": "phasegate.alerts.command:alerts",
     "baseline": "phasegate.validators.baseline_command:baseline",
     "demo": "phasegate.demo.command:demo",
     "exporter": "phasegate.exporter.command:exporter",

@@ -173,7 +173,7 @@ def test_what_is_recorded_is_beyond_its_limit_where_the_twin_is_bad(
     case: str, criterion: str, prometheus: str, scraped: dict[str, Scraped], shift: float
 ) -> None:
     settings, (name, beyond) = scraped[case].settings, RECORDED[criterion]
-    records = dict(make_records(settings, {"job": case}, WINDOW))
+    records = dict(make_records({"job": case}, WINDOW))
     twin = make_twin(settings, criterion, WINDOW, {"job": case})
     assert twin is not None
     alarm = ask(prometheus, f"({records[name]}) {beyond}", NOW + shift)
