@@ -5,6 +5,8 @@ from __future__ import annotations
 REMEDIES = {
     "authentication": "check user and password; a `*_file` or `password_command` is asked anew at "
     "each connection",
+    "baseline_unusable": "give the exporter the one that was captured of this environment before "
+    "the change (phasegate baseline capture), or take the file away: no judge believes it",
     "budget": "give the collector more time in the configuration, or a smaller task",
     "cache_error": "the cache's server refused a command: see the error",
     "cancelled": "somebody cancelled our statement at the server (pg_cancel_backend)",

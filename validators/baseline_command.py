@@ -11,7 +11,12 @@ from typing import NoReturn
 import click
 
 import phasegate
-from phasegate.contract.baseline import encode_baseline, make_baseline
+from phasegate.contract.baseline import (
+    encode_baseline,
+    find_baseline,
+    make_baseline,
+    read_baseline,
+)
 from phasegate.contract.belief import believe
 from phasegate.contract.dossier import Dossier, Options
 from phasegate.contract.settings import Settings
@@ -21,7 +26,6 @@ from phasegate.validators.baseline_document import render_document
 from phasegate.validators.call import read_duration
 from phasegate.validators.output import write_output
 from phasegate.validators.sources import Request, gather
-from phasegate.validators.sources.baseline import find_baseline, read_baseline
 from phasegate.validators.sources.exporter import NAME
 
 DOCUMENT_NAME = "performance-baseline.md"

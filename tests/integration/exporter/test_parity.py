@@ -66,6 +66,7 @@ ELSEWHERE = {
     "phasegate_replica_lag_bytes": "needs a standby: test_database",
     "phasegate_replication_slot_active": "needs a slot: test_database",
     "phasegate_replication_slot_retained_bytes": "needs a slot: test_database",
+    "phasegate_error_baseline_ratio": "needs a captured baseline: test_error_baseline",
     "phasegate_key_overflow_seconds": "needs an hour of growth: test_key_overflow",
 }
 
