@@ -57,12 +57,14 @@ check-arrows: setup ## import-linter: the arrows between the rooms
 
 check-generated: setup ## generated files are what the code generates
 	$(BIN)/python -m docs.generate --check
+	$(BIN)/phasegate alerts check
 
 check-wheel: setup ## the wheel holds what is tracked and lives beside its neighbours
 	$(BIN)/python -m checks.wheel
 
 generate: setup ## write the generated files
 	$(BIN)/python -m docs.generate
+	$(BIN)/phasegate alerts build
 
 bench: setup ## the benchmarks, into benchmarks/results; BENCH=short tries them in minutes
 	$(BIN)/python -m benchmarks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from phasegate.alerts.meta import make_meta
 from phasegate.alerts.model import INTERVAL_SECONDS, Alert, Group
@@ -34,14 +35,15 @@ def make_annotations(alert: Alert, settings: Settings) -> dict[str, str]:
     """What a person reads, and the way to the runbook and the panel."""
     monitoring = settings.monitoring
     board, panel = alert.panel
-    here = "" if alert.absence else "&var-instance={{ $labels.instance | urlquery }}"
+    # What fires without data has no labels.
+    here = f"&var-job={quote(monitoring.job)}"
+    if not alert.absence:
+        here += "&var-instance={{ $labels.instance | urlquery }}"
     return {
         "summary": alert.summary,
         "description": alert.description,
         "runbook_url": monitoring.runbooks.format(page=alert.page, anchor=alert.name.lower()),
-        "dashboard_url": board_url(
-            monitoring.grafana, board, panel, f"&var-job={{{{ $labels.job | urlquery }}}}{here}"
-        ),
+        "dashboard_url": board_url(monitoring.grafana, board, panel, here),
         "__dashboardUid__": BOARDS[board].uid,
         "__panelId__": str(PANELS[board][panel]),
     }

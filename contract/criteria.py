@@ -124,6 +124,10 @@ CRITERIA: dict[str, Criterion] = {
         "see what the application logs of its errors, and whether they began with the change",
         source=("application.errors",),
         floor=0.001,
+        alert=AlertPolicy(
+            *("ErrorRateAboveBaseline", 300, "Errors among the application's requests"),
+            *("migration", ("overview", "error_rate"), "critical"),
+        ),
     ),
     "audit_coverage": Criterion(
         *(Direction.ABOVE, Unit.GAPS, Decision.COVERAGE, 0),

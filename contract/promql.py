@@ -15,10 +15,11 @@ from typing import NamedTuple
 from phasegate.contract import metrics
 from phasegate.contract.criteria import CRITERIA, Direction, Limit, passing_limit, severity_limit
 from phasegate.contract.errors import ContractError
+from phasegate.contract.increase import Margin
 from phasegate.contract.measured import OF_THE_DATABASE
 from phasegate.contract.migration import PhaseState
 from phasegate.contract.model import Metric
-from phasegate.contract.rules import ALLOWED_OVER, passing_share
+from phasegate.contract.rules import ALLOWED_OVER, passing_margin, passing_share
 from phasegate.contract.settings import Settings
 from phasegate.contract.statistics import LEAST_TO_FAIL
 from phasegate.contract.units import format_duration
@@ -28,6 +29,8 @@ SCRAPED = "up"
 JUDGED_LOOKUP = "uuid_lookup"
 UUID_LOOKUP_P95, CACHE_HIT_RATE = "db_uuid_lookup_p95", "cache_hit_rate"
 """The guide's names of what the rules record."""
+LEAST_ERRORS = 5
+"""Fewer are no sign: a single one of twenty requests is beyond any floor."""
 _RECORDED = {"uuid_lookup_latency": UUID_LOOKUP_P95, "cache_hit_rate": CACHE_HIT_RATE}
 
 
@@ -141,6 +144,8 @@ def make_twin(
         up = (select(metric.name, match) for metric in (metrics.UP, metrics.HEALTH_UP))
         return Twin(" or ".join(f"{one} < 1" for one in up))
     limit = severity_limit(settings, criterion, severity)
+    if criterion == "error_rate":
+        return Twin(_error_rate(passing_margin(settings, criterion), match, window))
     if criterion == "audit_growth":
         # By the hour whatever the window: rows per hour is what the limit says.
         grown = f"increase({select(metrics.AUDIT_CREATED.name, match)}[1h])"
@@ -230,6 +235,20 @@ def _recorded_hit_rate(match: Mapping[str, str], window: str) -> str:
 
     counted = select(metrics.CACHE_REQUESTS.name, {**match, "scope": "application"})
     return f"{share('application')} or ({share('server')} unless on (job, instance) {counted})"
+
+
+def _error_rate(margin: Margin, match: Mapping[str, str], window: str) -> str:
+    """The share of errors, where it is beyond what the baseline and the floor allow."""
+    errors, requests, baseline = (
+        select(metric.name, match)
+        for metric in (
+            metrics.APPLICATION_ERRORS,
+            metrics.APPLICATION_REQUESTS,
+            metrics.ERROR_BASELINE,
+        )
+    )
+    share = f"(increase({errors}{window}) >= {LEAST_ERRORS}) / increase({requests}{window})"
+    return f"{share} > clamp_min({_figure(margin.factor)} * {baseline}, {_figure(margin.floor)})"
 
 
 def _cache_counts(match: Mapping[str, str], window: str, scope: str) -> tuple[str, str]:

@@ -67,3 +67,10 @@ PARTITIONS_MISSING_INDEX = gauge(
     "",
     "Pairs of partition and parent index without a valid index of the partition for it",
 )
+DEFAULT_PARTITION_USED = gauge(
+    "partitions",
+    "phasegate_audit_default_partition_used",
+    "schema table",
+    "",
+    "1 where this default partition of the audit log holds a row, else 0; absent where there is none",
+)

@@ -203,5 +203,4 @@ def test_the_guides_hit_rate_is_finite_with_traffic_and_decides_nothing_without(
 
 def test_what_no_series_carries_has_no_twin(scraped: dict[str, Scraped]) -> None:
     settings = scraped["below"].settings
-    assert make_twin(settings, "error_rate", WINDOW) is None
     assert make_twin(settings, "integration_tests", WINDOW) is None
