@@ -72,5 +72,5 @@ DEFAULT_PARTITION_USED = gauge(
     "phasegate_audit_default_partition_used",
     "schema table",
     "",
-    "1 where this default partition of the audit log holds a row, else 0; absent where there is none",
+    "1 where this default partition of the audit log holds a row, else 0; absent without one",
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import psycopg
+from psycopg import sql
 
 from phasegate.contract import metrics
 from phasegate.contract.errors import CollectError
@@ -31,6 +32,7 @@ QUERIES = load_queries("partitions")
 
 SETTLE_SECONDS = 15.0
 LOCK_TRIES = 3
+DEFAULTS_INTERVAL_SECONDS = 60.0
 
 
 @dataclass
@@ -208,10 +210,45 @@ class Partitions(Collector):
         return samples
 
 
+class DefaultPartitions(Collector):
+    """Whether rows lie in a default partition: where they do, their own partition cannot be made.
+
+    The server's statistics would tell without a lock, but a crash sets them to 0.
+    """
+
+    name = "partitions/default"
+    interval = DEFAULTS_INTERVAL_SECONDS
+
+    def __init__(self, target: Target, schema: str, table: str) -> None:
+        self.target = self._database = target
+        self._asked = {"schema": schema, "table": table}
+
+    async def collect(self, timeout: float) -> Sequence[Sample]:
+        async with self._database.fast.session(self.name, timeout) as session:
+            found = await session.rows(QUERIES["defaults"].sql, self._asked)
+            if not found:
+                return []
+            parts = [_used(schema, name) for schema, name in found]
+            rows = await session.rows(sql.SQL(" UNION ALL ").join(parts))
+        return [
+            metrics.DEFAULT_PARTITION_USED(float(used), schema, name) for schema, name, used in rows
+        ]
+
+
+def _used(schema: str, name: str) -> sql.Composed:
+    return sql.SQL(QUERIES["used"].sql).format(
+        schema=sql.Literal(schema), name=sql.Literal(name), table=sql.Identifier(schema, name)
+    )
+
+
 def build(wiring: Wiring) -> list[Collector]:
-    """The one collector, where an audit log is configured."""
+    """Both, where an audit log is configured."""
     audit = wiring.settings.audit
     if audit is None:
         return []
     max_age = wiring.settings.exporter.partition_max_age
-    return [Partitions(wiring.database, audit.table.schema, audit.table.table, max_age)]
+    names = audit.table.schema, audit.table.table
+    return [
+        Partitions(wiring.database, *names, max_age),
+        DefaultPartitions(wiring.database, *names),
+    ]

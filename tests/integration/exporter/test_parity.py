@@ -33,6 +33,7 @@ CREATE TABLE audit_logs (id int8, created_at timestamptz NOT NULL DEFAULT now(),
 PARTITION BY RANGE (created_at);
 CREATE TABLE audit_logs_all PARTITION OF audit_logs
 FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2100-01-01 00:00+00');
+CREATE TABLE audit_logs_other PARTITION OF audit_logs DEFAULT;
 INSERT INTO audit_logs (category) VALUES ('auth');
 ANALYZE;
 """

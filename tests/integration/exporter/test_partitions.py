@@ -155,3 +155,57 @@ async def test_a_log_that_is_no_table_is_told_and_counts_nothing(
     for name in ("audit", "audit/reconcile", "partitions"):
         assert statuses[name].reason == "undefined_object"
         assert "public.log" in statuses[name].error
+
+
+DEFAULTS = """
+CREATE TABLE audit_logs (id int8, created_at timestamptz) PARTITION BY RANGE (created_at);
+CREATE TABLE audit_logs_2026 PARTITION OF audit_logs
+FOR VALUES FROM ('2026-01-01 00:00+00') TO ('2027-01-01 00:00+00') PARTITION BY LIST (id);
+CREATE TABLE audit_logs_2026_1 PARTITION OF audit_logs_2026 FOR VALUES IN (1);
+CREATE TABLE "Other 2026" PARTITION OF audit_logs_2026 DEFAULT;
+CREATE TABLE audit_logs_default PARTITION OF audit_logs DEFAULT;
+INSERT INTO audit_logs VALUES (1, '2026-01-15 00:00+00'), (1, '2030-01-01 00:00+00');
+"""
+AUDIT = "audit: {table: public.audit_logs}\n"
+USED = metrics.DEFAULT_PARTITION_USED
+
+
+async def look(exporter: Exporter) -> Snapshot:
+    await exporter.runner.run_scheduled(5)
+    return await exporter.scrape(5, frozenset())
+
+
+async def test_a_row_in_a_default_partition_is_told_until_it_is_gone(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    exporter = await start_exporter(DEFAULTS, AUDIT)
+    found = await look(exporter)
+    assert value_of(found, USED, "public", "audit_logs_default") == 1
+    assert value_of(found, USED, "public", "Other 2026") == 0
+    assert len(labels_of(found, USED)) == 2
+    database.execute(
+        "DELETE FROM audit_logs_default; INSERT INTO audit_logs VALUES (9, '2026-05-05')"
+    )
+    found = await look(exporter)
+    assert value_of(found, USED, "public", "audit_logs_default") == 0
+    assert value_of(found, USED, "public", "Other 2026") == 1
+
+
+async def test_without_a_default_partition_nothing_is_told(exporter: Exporter) -> None:
+    assert not labels_of(await look(exporter), USED)
+    assert exporter.runner.statuses["partitions/default"].success
+
+
+async def test_a_locked_default_partition_is_not_waited_for(
+    start_exporter: StartExporter, database: Database
+) -> None:
+    exporter = await start_exporter(DEFAULTS, AUDIT)
+    with psycopg.connect(database.conninfo()) as holder:
+        holder.execute("LOCK TABLE audit_logs_default IN ACCESS EXCLUSIVE MODE")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        found = await look(exporter)
+        assert loop.time() - began < 2
+    assert not labels_of(found, USED)
+    assert exporter.runner.statuses["partitions/default"].reason == "lock_timeout"
+    assert "audit_logs_2026_1" in sizes(found)
