@@ -153,6 +153,15 @@ def _of_the_audit_log(job: dict[str, str]) -> Iterator[Alert]:
         page="audit", panel=("audit", "gaps"),
     )  # fmt: skip
 
+    yield Alert(
+        name="AuditDefaultPartitionUsed", severity="warning",
+        expression=f"{select(metrics.DEFAULT_PARTITION_USED.name, job)} > 0", hold=300, keep=300,
+        summary=f"Default partition {TABLE} holds rows{SAYS}",
+        description="Move its rows into partitions of their own: as long as it holds some, a new "
+        "partition for their time is refused, and every other one scans it under a lock.",
+        page="audit", panel=("audit", "default_partition"),
+    )  # fmt: skip
+
 
 def _of_the_cache(job: dict[str, str]) -> Iterator[Alert]:
     keys = f"sum without (prefix) ({select(metrics.CACHE_KEYS.name, job)})"
