@@ -15,16 +15,16 @@ from phasegate.contract.migration import PhaseState
 from phasegate.contract.promql import SCRAPED, select
 from phasegate.contract.quantities import Unit
 from phasegate.contract.settings import Settings
+from phasegate.contract.watched import (
+    CERTIFICATE_SECONDS,
+    KEY_LEFT_SECONDS,
+    KEY_USED,
+    LOCK_WAIT_SECONDS,
+    SILENCE_SECONDS,
+    STUCK_SECONDS,
+)
 
-DAY = 86_400.0
-SILENCE_SECONDS = 120.0
-"""Without an answered lookup; a probe comes every 200 ms."""
-STUCK_SECONDS = 1_800.0
-LOCK_WAIT_SECONDS = 30.0
 COLD_SHARE, WIPED_SHARE = 0.5, 0.1
-KEY_USED = {"warning": 0.8, "critical": 0.95}
-KEY_LEFT_SECONDS = 30 * DAY
-CERTIFICATE_SECONDS = {"warning": 14 * DAY, "critical": 3 * DAY}
 SAME = "on (job, instance)"
 TABLE = "{{ $labels.schema }}.{{ $labels.table }}"
 
