@@ -32,6 +32,13 @@ MIGRATION_LAST_CHANGE = gauge(
     "seconds",
     "Unix time of the last change or hook; what was measured before says nothing of what is now",
 )
+MIGRATION_HOOK_FINISHED = gauge(
+    "migration",
+    "phasegate_migration_hook_finished_timestamp_seconds",
+    "hook",
+    "seconds",
+    "Unix time at which the hook last ended, whether it succeeded or not",
+)
 MIGRATION_PROGRESS = gauge(
     "migration",
     "phasegate_migration_progress_ratio",

@@ -33,7 +33,8 @@ from phasegate.exporter.wiring import Wiring
 
 QUERIES = load_queries("migration")
 _TIMED = (Event.ACTION, Event.HOOK)
-"""Of these only the newest time tells anything; a restore or a step taken back tells more."""
+"""Of these only the newest time tells anything, and of a hook its name; a restore or a step taken
+back tells more."""
 
 
 class Migration(Collector):
@@ -45,6 +46,7 @@ class Migration(Collector):
         self.target = self._database = target
         self._evidence = evidence
         self._entries: list[Entry] = []
+        self._hooks: dict[str, float] = {}
         self._seen = 0
         self._known: str | None = None
 
@@ -73,7 +75,7 @@ class Migration(Collector):
         )]  # fmt: skip
 
     def _forget(self) -> None:
-        self._entries, self._seen, self._known = [], 0, None
+        self._entries, self._hooks, self._seen, self._known = [], {}, 0, None
 
     def _take(self, rows: Sequence[Any]) -> None:
         # Not by their times: another runner's clock may be behind.
@@ -90,6 +92,8 @@ class Migration(Collector):
                 by=by,
                 identity=identity,
             )
+            if entry.event is Event.HOOK and "hook" in facts:
+                self._hooks[facts["hook"]] = entry.at
             if entry.event in CHANGES and self._entries and self._entries[-1].event in _TIMED:
                 self._entries.pop()
             self._entries.append(entry)
@@ -111,6 +115,8 @@ class Migration(Collector):
                 yield metrics.MIGRATION_OVERRIDDEN(1.0, phase, criterion)
         if changed := last_change(entries):
             yield metrics.MIGRATION_LAST_CHANGE(changed)
+        for hook, ended in self._hooks.items():
+            yield metrics.MIGRATION_HOOK_FINISHED(ended, hook)
         identity = source_of(self._database).identity
         yield metrics.BACKUP_PROVED(float(is_backup_proved(entries, identity)))
         if preflight := last_preflight(entries, identity):

@@ -93,6 +93,27 @@ async def test_another_journal_is_read_from_its_start(
     assert not labels_of(snapshot, metrics.MIGRATION_PHASE_FINISHED)
 
 
+async def test_each_hook_s_last_end_is_told_whatever_changed_after_it(
+    exporter: Exporter, journal: Journal, database: Database
+) -> None:
+    journal.open()
+    ended = {}
+    for hook in ("deploy_api", "deploy_web", "deploy_api"):
+        entry = journal.make(Event.HOOK, phase="application", facts={"hook": hook})
+        with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+            journal.insert(connection, entry)
+        ended[hook] = entry.at
+        await scrape(exporter)
+    journal.write(Event.ACTION, phase="application")
+    snapshot = await scrape(exporter)
+    for hook, at in ended.items():
+        told = value_of(snapshot, metrics.MIGRATION_HOOK_FINISHED, hook)
+        assert told == pytest.approx(at, abs=1e-3)
+    database.execute("TRUNCATE phasegate.journal RESTART IDENTITY")
+    journal.write(Event.PHASE_STARTED, phase="prepare")
+    assert not labels_of(await scrape(exporter), metrics.MIGRATION_HOOK_FINISHED)
+
+
 async def test_what_was_accepted_is_evidence_until_it_is_rolled_back(
     exporter: Exporter, journal: Journal
 ) -> None:

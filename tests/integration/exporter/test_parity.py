@@ -123,6 +123,7 @@ def write_journal(database: Database, folder: Path) -> None:
         journal.write(Event.GATE_PASSED, phase="prepare")
         journal.write(Event.PHASE_STARTED, phase="infrastructure")
         journal.write(Event.ACTION, phase="infrastructure")
+        journal.write(Event.HOOK, phase="infrastructure", facts={"hook": "deploy_api"})
         journal.write(Event.OVERRIDE, phase="infrastructure", facts={"criteria": ["health"]})
         work = {"step": "populate-uuids", "name": "t", "unit": "pages", "note": ""}
         save_progress(connection, **work, done=1, total=2, rate=3)
