@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.fixtures.exposition import exposed
+from tests.fixtures.history import history_prometheus
 
-__all__ = ["exposed"]
+__all__ = ["exposed", "history_prometheus"]
