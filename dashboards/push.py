@@ -20,7 +20,7 @@ from phasegate.dashboards.grafana_http import SOURCE, Grafana, Reply, shown
 
 _MESSAGE = "phasegate dashboards push, board {digest}"
 _OURS = re.compile(_MESSAGE.format(digest="([0-9a-f]{64})"))
-_FOLDERS_A_PAGE = 1000
+_FOLDERS_A_PAGE, _MOST_PAGES = 1000, 100
 
 
 class Push(NamedTuple):
@@ -54,23 +54,23 @@ async def push_boards(boards: Mapping[str, str], push: Push) -> None:
     Raises WorkFailed after all were tried, where some were refused; SourceError where Grafana
     cannot be asked, after a line for each that was not tried.
     """
-    names = sorted(boards)
+    left = sorted(boards)
     refused = []
-    for number, name in enumerate(names):
-        try:
-            if number == 0:
-                uid = await _ensure_folder(push)
-            outcome = await _push(json.loads(boards[name]), uid, push)
-        except _Refused as reason:
-            refused.append(name)
-            outcome = f"refused: {reason}"
-        except (SourceError, WorkFailed):
-            for left in names[number:]:
-                push.say(f"{left}: not pushed")
-            raise
-        push.say(f"{name}: {outcome}")
+    try:
+        uid = await _ensure_folder(push)
+        while left:
+            try:
+                outcome = await _push(json.loads(boards[left[0]]), uid, push)
+            except _Refused as reason:
+                refused.append(left[0])
+                outcome = f"refused: {reason}"
+            push.say(f"{left.pop(0)}: {outcome}")
+    except (SourceError, WorkFailed):
+        for name in left:
+            push.say(f"{name}: not pushed")
+        raise
     if refused:
-        raise WorkFailed(f"{len(refused)} of {len(names)} boards refused: {', '.join(refused)}")
+        raise WorkFailed(f"{len(refused)} of {len(boards)} boards refused: {', '.join(refused)}")
 
 
 async def _ensure_folder(push: Push) -> str:
@@ -107,8 +107,7 @@ async def _ensure_folder(push: Push) -> str:
 
 async def _folders_named(grafana: Grafana, name: str) -> list[str]:
     found: list[str] = []
-    page = 1
-    while True:
+    for page in range(1, _MOST_PAGES + 1):
         reply = await grafana.ask("GET", f"/api/folders?limit={_FOLDERS_A_PAGE}&page={page}")
         if reply.status != 200 or not isinstance(reply.body, list):
             raise _strange(reply, "/api/folders")
@@ -118,8 +117,8 @@ async def _folders_named(grafana: Grafana, name: str) -> list[str]:
             if isinstance(folder, dict) and folder.get("title") == name and "uid" in folder
         ]
         if len(reply.body) < _FOLDERS_A_PAGE:
-            return found
-        page += 1
+            break
+    return found
 
 
 async def _push(board: dict[str, Any], folder: str, push: Push) -> str:
