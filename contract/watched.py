@@ -17,3 +17,5 @@ KEY_USED: Mapping[str, float] = {"warning": 0.8, "critical": 0.95}
 """Of the range of an integer key."""
 KEY_LEFT_SECONDS = 30 * DAY
 CERTIFICATE_SECONDS: Mapping[str, float] = {"warning": 14 * DAY, "critical": 3 * DAY}
+WRAPAROUND_AGE: Mapping[str, float] = {"warning": 1e9, "critical": 1.6e9}
+"""Transactions since the oldest freeze; near 2^31 writes stop, and vacuum hurries from 2e8 on."""

@@ -17,6 +17,7 @@ from phasegate.contract.errors import PhasegateError
 COMMANDS = {
     "alerts": "phasegate.alerts.command:alerts",
     "baseline": "phasegate.validators.baseline_command:baseline",
+    "dashboards": "phasegate.dashboards.command:dashboards",
     "demo": "phasegate.demo.command:demo",
     "exporter": "phasegate.exporter.command:exporter",
     "init": "phasegate.operate.command:init",

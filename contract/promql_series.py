@@ -1,0 +1,144 @@
+"""What boards ask: selectors with a board's variables, and what is made of one series of ours.
+
+Every selector carries the variables of job and instance, and that of the table where the series has
+one. Two exporters that measure one server show the same figure twice: a shared count or state is
+folded by its worst, and only what each exporter counts of its own lookups is summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from phasegate.contract import metrics
+from phasegate.contract.model import Kind, Metric
+from phasegate.contract.promql import SCRAPED, Written, select
+
+RATE = "[$__rate_interval]"
+RANGE = "[$__range]"
+OURS: Mapping[str, str] = {"job": Written('=~"$job"'), "instance": Written('=~"$instance"')}
+# Between backquotes, and in Grafana's own format of a regular expression: a table's name may hold
+# quotes and signs, and the default format escapes them for a string between double quotes.
+TABLES = Written("=~`${table:regex}`")
+
+
+def match_board(metric: Metric) -> dict[str, str]:
+    """The matchers by variable that a board gives to that series."""
+    for label in ("parent", "table"):
+        if label in metric.labels:
+            return {**OURS, label: TABLES}
+    return dict(OURS)
+
+
+def series(metric: Metric, **labels: str) -> str:
+    """The selector of a series on a board; of a histogram that of its count."""
+    name = f"{metric.name}_count" if metric.kind is Kind.HISTOGRAM else metric.name
+    return select(name, {**match_board(metric), **labels})
+
+
+def fold(how: str, expression: str, by: Iterable[str]) -> str:
+    """One series for each set of those labels."""
+    labels = ", ".join(by)
+    return f"{how} by ({labels}) ({expression})" if labels else f"{how}({expression})"
+
+
+def worst(metric: Metric, *by: str, how: str = "max", **labels: str) -> str:
+    """The worst that any exporter says, by the series' own labels unless others are named."""
+    return fold(how, series(metric, **labels), by or metric.labels)
+
+
+def rate(metric: Metric, *by: str, how: str = "max", **labels: str) -> str:
+    """How much a counter rises in a second."""
+    return fold(how, f"rate({series(metric, **labels)}{RATE})", by or metric.labels)
+
+
+def increase(metric: Metric, window: str, *by: str, how: str = "max", **labels: str) -> str:
+    """How much a counter rose over a window as it is written."""
+    return fold(how, f"increase({series(metric, **labels)}{window})", by or metric.labels)
+
+
+def buckets(metric: Metric, window: str, *by: str, **labels: str) -> str:
+    """How often a second a histogram's buckets were hit, cumulative by `le`."""
+    match = {**match_board(metric), **labels}
+    return fold("sum", f"rate({select(f'{metric.name}_bucket', match)}{window})", ("le", *by))
+
+
+def quantile(share: float, metric: Metric, *by: str, window: str = RATE, **labels: str) -> str:
+    """A quantile of a histogram, of all exporters' counts together. A bucket that nothing hit
+    gives NaN, which is no figure, and is left out."""
+    found = f"histogram_quantile({share:g}, {buckets(metric, window, *by, **labels)})"
+    return f"{found} >= 0"
+
+
+def heat(metric: Metric, **labels: str) -> str:
+    """The counts of a histogram's buckets, for a heat map."""
+    match = {**match_board(metric), **labels}
+    return fold("sum", f"increase({select(f'{metric.name}_bucket', match)}{RATE})", ("le",))
+
+
+def age(metric: Metric, *by: str, how: str = "max", **labels: str) -> str:
+    """Seconds since a series of Unix time; the oldest with `how="min"`."""
+    return f"time() - {fold(how, f'{series(metric, **labels)} > 0', by or metric.labels)}"
+
+
+def left(metric: Metric, *by: str, **labels: str) -> str:
+    """Seconds until the earliest of a series of Unix time."""
+    return f"{worst(metric, *by, how='min', **labels)} - time()"
+
+
+def coded(metric: Metric, label: str, codes: Mapping[str, int], *by: str, **labels: str) -> str:
+    """The number of the value of `label` for which the series is 1, where values are one series
+    each."""
+    parts = (
+        f"{code} * {fold('max', f'{series(metric, **labels, **{label: value})} == 1', by)}"
+        for value, code in codes.items()
+    )
+    return " or ".join(parts)
+
+
+def share(part: str, whole: str) -> str:
+    """A part of a whole; of nothing there is none."""
+    return f"({part}) / ({whole} > 0)"
+
+
+def until_done(done: Metric, *by: str) -> str:
+    """Seconds until a share is 1, at the pace of the last ten minutes; none while it stands."""
+    pace = fold("max", f"deriv({series(done)}[10m])", by)
+    return f"(1 - {fold('max', f'{series(done)} < 1', by)}) / ({pace} > 0)"
+
+
+def moments(metric: Metric, *by: str, **labels: str) -> str:
+    """Unix milliseconds of a series of Unix seconds: where an annotation stands."""
+    return f"1000 * {fold('max', f'{series(metric, **labels)} > 0', by or metric.labels)}"
+
+
+def find_jobs(job: str) -> str:
+    """The jobs that scrape an exporter; and the configured one while all its scrapes fail."""
+    scraped = fold("group", select(SCRAPED, {"job": job}), ("job",))
+    return f"query_result({fold('group', metrics.BUILD_INFO.name, ('job',))} or {scraped})"
+
+
+def find_databases() -> str:
+    """The databases that the exporters of the chosen jobs measure."""
+    match = {"job": OURS["job"], "target": "database"}
+    return f"label_values({select(metrics.TARGET_INFO.name, match)}, database)"
+
+
+def find_instances() -> str:
+    """The exporters of the chosen jobs, without those that measure another database."""
+    match = {"job": OURS["job"]}
+    seen = f"{select(SCRAPED, match)} or {select(metrics.BUILD_INFO.name, match)}"
+    match |= {"target": "database", "database": Written("!~`${database:regex}`")}
+    other = fold("group", select(metrics.TARGET_INFO.name, match), ("instance",))
+    found = fold("group", seen, ("instance",))
+    return f"query_result({found} unless on (instance) {other})"
+
+
+def find_tables() -> str:
+    """The tables that are watched."""
+    return f"label_values({select(metrics.INVALID_INDEXES.name, OURS)}, table)"
+
+
+def find_began() -> str:
+    """Unix time at which the migration began; 0, at which there is no sample, before that."""
+    started = select(metrics.MIGRATION_PHASE_STARTED.name, OURS)
+    return f"query_result(min({started} > 0) or vector(0))"

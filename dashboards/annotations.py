@@ -1,0 +1,67 @@
+"""What happened, as marks on every board: phases, gates, deployments and what was accepted.
+
+A mark stands at the time that a series holds as its value, whatever the zoom: `changes() > 0` would
+smear it over the width of a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phasegate.contract import metrics
+from phasegate.contract.promql_series import moments, worst
+from phasegate.dashboards import colours
+from phasegate.dashboards.modern import DATASOURCE
+
+_BUILT_IN: dict[str, Any] = {
+    "builtIn": 1,
+    "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+    "enable": True,
+    "hide": True,
+    "iconColor": colours.UNKNOWN,
+    "name": "Annotations & Alerts",
+    "type": "dashboard",
+}
+
+
+def make_annotations() -> list[dict[str, Any]]:
+    """Grafana's own, then ours."""
+    accepted = f"{worst(metrics.MIGRATION_OVERRIDDEN)} > 0"
+    return [
+        _BUILT_IN,
+        _mark(
+            "Phase began", moments(metrics.MIGRATION_PHASE_STARTED), colours.ACTIVE,
+            "Phase {{phase}} began",
+        ),
+        _mark(
+            "Gate opened", moments(metrics.MIGRATION_PHASE_FINISHED), colours.OK,
+            "Gate of phase {{phase}} opened",
+        ),
+        _mark(
+            "Change or deployment", moments(metrics.MIGRATION_LAST_CHANGE), colours.NOTABLE,
+            "Change or hook of the migration",
+        ),
+        _mark(
+            "Override", accepted, colours.CRITICAL,
+            "{{criterion}} accepted at the gate of {{phase}}", timed=False,
+        ),
+    ]  # fmt: skip
+
+
+def _mark(
+    name: str, expression: str, colour: str, title: str, *, timed: bool = True
+) -> dict[str, Any]:
+    """`timed`: the value is the moment; else the mark spans the time in which there is a value."""
+    return {
+        "datasource": dict(DATASOURCE),
+        "enable": True,
+        "expr": expression,
+        "hide": False,
+        "iconColor": colour,
+        "name": name,
+        "step": "60s",
+        "tagKeys": "phase" if "{{phase}}" in title else "",
+        "textFormat": title,
+        "titleFormat": title,
+        **({"useValueForTime": True} if timed else {}),
+    }

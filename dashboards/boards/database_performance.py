@@ -1,0 +1,474 @@
+"""Database performance: is the database fast enough, who waits, and does the schema hold."""
+
+from __future__ import annotations
+
+from phasegate.contract import metrics
+from phasegate.contract.promql import JUDGED_LOOKUP, lookup_quantile, make_counts
+from phasegate.contract.promql_series import (
+    RATE,
+    age,
+    fold,
+    heat,
+    increase,
+    match_board,
+    quantile,
+    rate,
+    share,
+    worst,
+)
+from phasegate.contract.rules import ALLOWED_OVER
+from phasegate.contract.settings import Settings
+from phasegate.contract.watched import (
+    KEY_LEFT_SECONDS,
+    KEY_USED,
+    LOCK_WAIT_SECONDS,
+    SILENCE_SECONDS,
+    WRAPAROUND_AGE,
+)
+from phasegate.dashboards import colours
+from phasegate.dashboards.limits import (
+    falling,
+    rising,
+    runbook_of,
+    say_limit,
+    say_remedy,
+    steps,
+    steps_of,
+    steps_of_share,
+)
+from phasegate.dashboards.panels import (
+    Column,
+    Look,
+    Part,
+    Query,
+    Words,
+    bar_gauge,
+    heatmap,
+    say_values,
+    stat,
+    table,
+    time_series,
+)
+from phasegate.dashboards.sketch import Section, Sketch
+
+NO_PROBES = "no probes: is the exporter scraped, and a table configured?"
+NO_STATE = "no data: does the collector of the database succeed?"
+NO_SCHEMA = "no data: does the collector of the schema succeed?"
+TABLE = "{{schema}}.{{table}}"
+TABLES = ("schema", "table")
+KINDS = ("uuid_lookup", "id_lookup", "permission_check")
+LATENCY = "uuid_lookup_latency"
+
+
+def sketch(settings: Settings) -> Sketch:
+    """The board `database`."""
+    return Sketch(
+        board="database",
+        description="Round trips of the exporter's own lookups, waits for locks, and the state of "
+        "keys and schema, with the limits by which the gates judge.",
+        variables=("table",),
+        sections=(
+            Section("", "", (_now(settings), _lookups(settings), _harm())),
+            Section("row_lookups", "Lookups in detail", _detail()),
+            Section("row_server", "The server", _server()),
+            Section("row_schema", "Keys and schema", _schema(settings)),
+        ),
+    )
+
+
+def _now(settings: Settings) -> tuple[Part, ...]:
+    limit = say_limit(settings, LATENCY)
+    return (
+        stat(
+            "p95_now",
+            Words(
+                f"UUID lookup p95 ({limit})",
+                "Are lookups by UUID fast enough now, those that got no answer included?",
+                say_remedy(LATENCY),
+                NO_PROBES,
+                runbook_of(LATENCY),
+            ),
+            (6, 4),
+            Look(unit="s", steps=steps_of(settings, LATENCY), decimals=1),
+            Query(fold("max", _p95(), ())),
+        ),
+        stat(
+            "answering",
+            Words(
+                "Servers",
+                "Does each server answer the exporter?",
+                "Restore the one that is down; the exporter's log tells why it does not answer.",
+                "no data: is the exporter scraped?",
+                runbook_of("health"),
+            ),
+            (6, 4),
+            Look(
+                steps=steps(colours.CRITICAL, (1, colours.OK)),
+                mappings=say_values({0: ("down", colours.CRITICAL), 1: ("up", colours.OK)}),
+            ),
+            Query(worst(metrics.UP, how="min"), "{{target}}"),
+            text="value_and_name",
+        ),
+        stat(
+            "waiters_now",
+            Words(
+                "Sessions waiting for a lock",
+                "Does anybody wait for a lock on a watched table now?",
+                "Find who holds it (pg_blocking_pids); pause the migration where it is it.",
+                NO_STATE,
+                ("database-operations", "lockqueue"),
+            ),
+            (6, 4),
+            Look(steps=rising({"warning": 1})),
+            Query(fold("sum", worst(metrics.LOCK_WAITERS), ())),
+        ),
+        stat(
+            "last_answer",
+            Words(
+                "Since the last answered lookup",
+                "Are these figures of now?",
+                "See the exporter's log and page for why its lookups get no answer.",
+                NO_PROBES,
+                ("exporter", "measurementsstopped"),
+            ),
+            (6, 4),
+            Look(unit="s", decimals=0, steps=rising({"warning": SILENCE_SECONDS})),
+            Query(age(metrics.PROBE_LAST_SUCCESS, "target"), "{{target}}"),
+        ),
+    )
+
+
+def _lookups(settings: Settings) -> tuple[Part, ...]:
+    counted = Words(
+        "UUID lookups over the limit",
+        f"Which share of the lookups was over the limit ({say_limit(settings, LATENCY)}), or got "
+        f"no answer? At most {100 * ALLOWED_OVER:g} % may be: this is what the verdict counts.",
+        say_remedy(LATENCY),
+        NO_PROBES,
+        runbook_of(LATENCY),
+    )
+    bad, tried = make_counts(settings, LATENCY, RATE, match_board(metrics.QUERY_DURATION))
+    return (
+        time_series(
+            "lookup_p95",
+            Words(
+                f"UUID lookup p95 ({say_limit(settings, LATENCY)})",
+                "Since when are lookups by UUID slow, and of which table?",
+                say_remedy(LATENCY),
+                NO_PROBES,
+                runbook_of(LATENCY),
+            ),
+            (12, 8),
+            Look(unit="s", steps=steps_of(settings, LATENCY), low=0),
+            Query(fold("max", _p95(), TABLES), TABLE, exemplar=True),
+        ),
+        time_series(
+            "slow_share",
+            counted,
+            (12, 8),
+            Look(unit="percentunit", steps=steps_of_share(settings, LATENCY), low=0),
+            Query(fold("max", share(bad, tried), TABLES), TABLE),
+        ),
+    )
+
+
+def _harm() -> tuple[Part, ...]:
+    return (
+        time_series(
+            "probe_failures",
+            Words(
+                "Lookups without an answer",
+                "Do lookups fail, and with which class of SQLSTATE (57 cancelled, 08 no "
+                "connection)?",
+                "See the server's log at that time; 08 is the network or the server, 57 a limit "
+                "of time.",
+                "none failed since the exporter began",
+                ("exporter", "measurementsstopped"),
+            ),
+            (12, 5),
+            Look(unit="ops", low=0),
+            Query(
+                rate(metrics.PROBE_FAILURES, "target", "query_type", "class", how="sum"),
+                "{{target}} {{query_type}} {{class}}",
+            ),
+            bars=True,
+        ),
+        time_series(
+            "lock_waits",
+            Words(
+                "Longest wait for a lock",
+                "How long does a session wait for a lock on a watched table, and since when?",
+                "Find who holds it (pg_blocking_pids); phasegate migrate pause where it is the "
+                "migration.",
+                NO_STATE,
+                ("database-operations", "lockqueue"),
+            ),
+            (12, 5),
+            Look(unit="s", low=0, steps=rising({"critical": LOCK_WAIT_SECONDS})),
+            Query(worst(metrics.LOCK_LONGEST_WAIT), TABLE),
+        ),
+    )
+
+
+def _detail() -> tuple[tuple[Part, ...], ...]:
+    def words(title: str, question: str, action: str, empty: str = NO_PROBES) -> Words:
+        return Words(title, question, action, empty, runbook_of(LATENCY))
+
+    by_kind = words(
+        "p95 by kind of lookup",
+        "Which kind of lookup is slow: by UUID, by the old key, or a query of ours?",
+        "Compare with the plan of the slow one; a lookup by UUID alone points to its index.",
+    )
+    spread = words(
+        "Distribution of lookups",
+        "Is every lookup slow, or are a few very slow?",
+        "A second band is a second plan or a lock; one band that rises is load.",
+    )
+    replicas = words(
+        "p95 on replicas",
+        "Are the replicas as fast as the primary?",
+        "See the load and the replay lag of the one that is slow.",
+        "no lookups on replicas: none configured?",
+    )
+    pace = words(
+        "Lookups made",
+        "Does the exporter measure as often as it should?",
+        "Slots are skipped while the server is busy, and count as slow; see who keeps it busy.",
+    )
+    skipped = words(
+        "Lookups left out",
+        "How many slots of the schedule went by without a lookup, and why?",
+        "`server_busy` is the server's doing, all else the exporter's; its log tells more.",
+        "none left out since the exporter began",
+    )
+    plans = words(
+        "Changes of plans in the last hour",
+        "Did a lookup get another plan, from which a new latency would follow?",
+        "ANALYZE the table, and see whether the index that is missing is still valid.",
+        "no lookup has changed its plan",
+    )
+    absent = words(
+        "Lookups that are not made",
+        "Is a configured lookup not measured at all?",
+        "Do what the reason says: most often the column or the right to read it is missing.",
+        "every configured lookup is made",
+    )
+    kinds = Query(
+        quantile(0.95, metrics.QUERY_DURATION, "query_type"), "{{query_type}}", exemplar=True
+    )
+    columns = [
+        *(Column(label, title) for label, title in _PROBE_COLUMNS.items()),
+        Column("reason", "Why"),
+    ]
+    return (
+        (
+            time_series("p95_by_kind", by_kind, (12, 8), Look(unit="s", low=0, names=KINDS), kinds),
+            heatmap(
+                "distribution", spread, (12, 8), "s",
+                Query(heat(metrics.QUERY_DURATION, query_type=JUDGED_LOOKUP), "{{le}}"),
+            ),
+        ),
+        (
+            time_series(
+                "replica_p95", replicas, (8, 7), Look(unit="s", low=0),
+                Query(
+                    quantile(0.95, metrics.REPLICA_QUERY_DURATION, "target", "query_type"),
+                    "{{target}} {{query_type}}",
+                ),
+            ),
+            time_series(
+                "pace", pace, (8, 7), Look(unit="ops", low=0),
+                Query(
+                    rate(metrics.QUERY_DURATION, "query_type", how="sum"), "{{query_type}}"
+                ),
+            ),
+            time_series(
+                "skipped", skipped, (8, 7), Look(unit="ops", low=0),
+                Query(rate(metrics.PROBE_SKIPPED, "target", "reason", how="sum"),
+                      "{{target}} {{reason}}"),
+                bars=True,
+            ),
+        ),
+        (
+            stat(
+                "plan_changes", plans, (12, 6), Look(steps=rising({"warning": 1}), decimals=0),
+                Query(
+                    increase(metrics.PROBE_PLAN_CHANGES, "[1h]", "query_type", *TABLES),
+                    f"{TABLE} {{{{query_type}}}}",
+                ),
+                text="value_and_name",
+            ),
+            table("absent", absent, (12, 6), columns, Query(worst(metrics.PROBE_ABSENT))),
+        ),
+    )  # fmt: skip
+
+
+def _server() -> tuple[tuple[Part, ...], ...]:
+    def words(title: str, question: str, action: str, empty: str = NO_STATE) -> Words:
+        return Words(title, question, action, empty, ("database-operations", "lockqueue"))
+
+    queue = words(
+        "Lock queue",
+        "How many sessions wait for a lock, and for how many?",
+        "Few that block many: find them with pg_blocking_pids, and end them if need be.",
+    )
+    connections = words(
+        "Connections by state",
+        "Do connections run out, or sit idle in a transaction?",
+        "Idle in transaction holds locks and rows: find the application that forgets to commit.",
+    )
+    oldest = words(
+        "Oldest transactions",
+        "Is there a transaction that holds back vacuum, or any change of the schema?",
+        "End it, or wait with the next phase until it is done.",
+    )
+    prepared = words(
+        "Prepared transactions",
+        "Was a two-phase commit left behind?",
+        "Commit or roll back what nobody owns: it holds its locks until then.",
+    )
+    wraparound = words(
+        "Transactions since the oldest freeze",
+        "How near is the wrap-around of transaction ids, at which writes stop?",
+        "Find what holds vacuum back: old transactions, slots, prepared transactions.",
+    )
+    standbys = words(
+        "Lag of replicas",
+        "How far are the standbys behind?",
+        "Slow the migration's batches down until they catch up.",
+        "no standby is connected, and no replica configured",
+    )
+    slots = words(
+        "WAL kept for slots",
+        "Does a replication slot fill the disk?",
+        "Drop the slot that nobody reads; a slot of a standby that is gone keeps all WAL.",
+        "no replication slot",
+    )
+    return (
+        (
+            time_series(
+                "lock_queue", queue, (12, 7), Look(low=0),
+                Query(worst(metrics.LOCK_WAITERS), f"waiting on {TABLE}"),
+                Query(worst(metrics.LOCK_BLOCKERS), f"blocking {TABLE}"),
+            ),
+            time_series(
+                "connections", connections, (12, 7), Look(low=0),
+                Query(worst(metrics.CONNECTIONS), "{{state}}"),
+            ),
+        ),
+        (
+            time_series(
+                "oldest", oldest, (8, 7), Look(unit="s", low=0),
+                Query(fold("max", worst(metrics.LONGEST_TRANSACTION), ()), "open"),
+                Query(fold("max", worst(metrics.PREPARED_TRANSACTION_AGE), ()), "prepared"),
+            ),
+            time_series(
+                "prepared", prepared, (8, 7), Look(low=0, steps=rising({"warning": 1})),
+                Query(worst(metrics.PREPARED_TRANSACTIONS), "prepared"),
+            ),
+            time_series(
+                "wraparound", wraparound, (8, 7),
+                Look(low=0, unit="short", steps=rising(WRAPAROUND_AGE)),
+                Query(worst(metrics.WRAPAROUND_AGE), "{{kind}}"),
+            ),
+        ),
+        (
+            time_series(
+                "lag", standbys, (12, 7), Look(unit="s", low=0),
+                Query(worst(metrics.REPLICATION_LAG), "standby {{standby}}"),
+                Query(worst(metrics.REPLICA_LAG), "replica {{target}}"),
+            ),
+            time_series(
+                "slots", slots, (12, 7), Look(unit="bytes", low=0),
+                Query(worst(metrics.SLOT_RETAINED), "{{slot}}"),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
+    used = Words(
+        "Used of integer keys",
+        "Which integer key runs out first?",
+        "Once it is used up every INSERT fails: move the table to UUIDs, or the key to bigint.",
+        NO_SCHEMA,
+        ("database-operations", "integerkeynearend"),
+    )
+    left = Words(
+        "Until an integer key runs out",
+        "How long does each integer key last at the rate of the last day?",
+        "Plan the move to UUIDs, or to bigint, for before that.",
+        "no rate of a day yet, or the keys stand still",
+        ("database-operations", "integerkeyrunsout"),
+    )
+    missing = Words(
+        "Rows without a UUID",
+        "Is every row of a migrated table reachable by its UUID?",
+        say_remedy("uuid_missing"),
+        "not counted yet: the exact count runs on a slow schedule",
+        runbook_of("uuid_missing"),
+    )
+    states = (
+        (
+            "invalid_indexes", "indexes_valid", metrics.INVALID_INDEXES, "Invalid indexes",
+            "Is there an index that the planner cannot use?",
+        ),
+        (
+            "constraints_unvalidated", "constraints_validated", metrics.CONSTRAINTS_UNVALIDATED,
+            "Constraints not validated", "Is there a constraint that is not proved for old rows?",
+        ),
+    )  # fmt: skip
+    disabled = Words(
+        "Triggers that do not fire",
+        "Is a trigger disabled, so that UUIDs or audit rows would be missing?",
+        "Find who disabled them and why, then ALTER TABLE … ENABLE ALWAYS TRIGGER.",
+        NO_SCHEMA,
+        ("database-operations", "triggerdisabled"),
+    )
+    column = "{{schema}}.{{table}}.{{column}}"
+    return (
+        (
+            bar_gauge(
+                "key_used", used, (8, 7),
+                Look(unit="percentunit", steps=rising(KEY_USED), low=0, high=1),
+                Query(worst(metrics.KEY_USED), column),
+            ),
+            bar_gauge(
+                "key_overflow", left, (8, 7),
+                Look(unit="s", steps=falling({"critical": KEY_LEFT_SECONDS}), low=0),
+                Query(f"{worst(metrics.KEY_OVERFLOW, how='min')} < {WITHOUT_END}", column),
+            ),
+            time_series(
+                "uuid_missing", missing, (8, 7),
+                Look(low=0, steps=steps_of(settings, "uuid_missing")),
+                Query(worst(metrics.UUID_MISSING), TABLE),
+                Query(worst(metrics.UUID_MISSING_ESTIMATED), f"{TABLE} (estimate)"),
+            ),
+        ),
+        (
+            *(
+                stat(
+                    name,
+                    Words(title, question, say_remedy(criterion), NO_SCHEMA, runbook_of(criterion)),
+                    (8, 6), Look(steps=steps_of(settings, criterion), decimals=0),
+                    Query(worst(metric), TABLE), text="value_and_name",
+                )
+                for name, criterion, metric, title, question in states
+            ),
+            stat(
+                "triggers_disabled", disabled, (8, 6),
+                Look(steps=rising({"warning": 1}), decimals=0),
+                Query(worst(metrics.TRIGGERS_DISABLED), TABLE), text="value_and_name",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _p95() -> str:
+    return lookup_quantile(match_board(metrics.QUERY_DURATION), RATE, 1 - ALLOWED_OVER)
+
+
+WITHOUT_END = "+Inf"
+_PROBE_COLUMNS = {
+    "target": "Server", "query_type": "Lookup", "schema": "Schema", "table": "Table",
+}  # fmt: skip

@@ -1,0 +1,140 @@
+"""`phasegate dashboards`: build the boards from a configuration, or check that files are those."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from phasegate.contract.settings import Settings
+from phasegate.contract.settings_load import load_settings
+from phasegate.contract.settings_monitoring import RUNBOOKS
+
+EPILOG = """\b
+Example:
+  phasegate dashboards build --config phasegate.yaml --output ./dashboards
+  phasegate dashboards build --output ./dashboards --overlay ours.jsonnet
+  phasegate dashboards check --config phasegate.yaml --output ./dashboards
+
+An overlay is `function(board) board + {refresh: '1m'}`; it is asked for each board.
+
+\b
+Exit codes:
+  0  written, or nothing differs
+  1  a file differs from what is built; the difference is printed
+  2  the flags, the configuration or the overlay cannot be used, or a file cannot be written
+"""
+PLACES = {
+    "preview": "phasegate.dashboards.preview.command:preview",
+    "push": "phasegate.dashboards.push_command:push",
+}
+"""What is imported only when called."""
+
+
+class Parts(click.Group):
+    """Finds the commands that stand in modules of their own, and those below."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        there = [name for name, place in PLACES.items() if find_spec(place.partition(":")[0])]
+        return sorted([*super().list_commands(ctx), *there])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in PLACES:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = PLACES[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=Parts, epilog=EPILOG)
+def dashboards() -> None:
+    """Grafana boards with the limits of phasegate.yaml."""
+
+
+_F = TypeVar("_F", bound=Callable[..., None])
+
+
+def _options(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--overlay", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonnet",
+            help="Your own changes to each board.",
+        ),
+        click.option(
+            "--output", type=click.Path(path_type=Path, file_okay=False),
+            default=Path("dashboards"), show_default=True, help="The directory of the files.",
+        ),
+        click.option(
+            "--config", type=click.Path(path_type=Path),
+            help="phasegate.yaml. Default: the limits of the guide.",
+        ),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@dashboards.command(epilog=EPILOG)
+@_options
+def build(*, config: Path | None, output: Path, overlay: Path | None) -> None:
+    """Write the files."""
+    settings = read_settings(config)
+    files = _render(settings, overlay)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (output / name).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise click.UsageError(f"--output: {error.filename}: {error.strerror}") from error
+    for name in files:
+        click.echo(output / name)
+    if settings.monitoring.runbooks == RUNBOOKS:
+        click.echo("links to runbooks lead nowhere yet: set monitoring.runbooks", err=True)
+
+
+@dashboards.command(epilog=EPILOG)
+@_options
+def check(*, config: Path | None, output: Path, overlay: Path | None) -> None:
+    """Print how the files differ from what would be built."""
+    difference = "".join(diff_files(_render(read_settings(config), overlay), output))
+    click.echo(difference, nl=False)
+    if difference:
+        click.echo(f"{output} is not what is built: phasegate dashboards build", err=True)
+        sys.exit(1)
+
+
+def read_settings(config: Path | None) -> Settings:
+    """Of what is named; without, those of the guide, whatever lies around. Raises ConfigError."""
+    return Settings() if config is None else load_settings(config, os.environ, connects=False)
+
+
+def diff_files(files: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """How the files differ from these, as unified diffs; ends of lines do not count."""
+    for name, text in files.items():
+        path = folder / name
+        try:
+            there = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            there = ""
+        yield from difflib.unified_diff(
+            there.splitlines(True), text.splitlines(True), str(path), f"built/{name}"
+        )
+
+
+def _render(settings: Settings, overlay: Path | None) -> dict[str, str]:
+    # grafanalib and jsonnet are loaded by who builds alone.
+    from phasegate.dashboards.build import render_boards  # noqa: PLC0415
+
+    if overlay is None:
+        return render_boards(settings)
+    from phasegate.dashboards.overlay import Overlay  # noqa: PLC0415
+
+    return render_boards(settings, Overlay(overlay).apply)
