@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import urllib.parse
-import urllib.request
 from itertools import pairwise
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from phasegate.contract import metrics
 from phasegate.contract.model import Kind
 from tests.fixtures.exposition import Exposed
-from tests.fixtures.history import FOLLOWING, JOB, SCRAPED, Change, evolve
+from tests.fixtures.history import FOLLOWING, JOB, SCRAPED, Change, ask, evolve
 
 # Only where more series are found than are served: the second page has a cap of one.
 IN_A_FAULT_ONLY = {metrics.SERIES_DROPPED.name}
@@ -102,7 +99,5 @@ def test_a_change_is_what_it_says_and_nothing_else_moves(exposed: Exposed) -> No
 
 
 def test_a_prometheus_holds_it(history_prometheus: str, exposed: Exposed) -> None:
-    query = urllib.parse.urlencode({"query": f'count({{job="{JOB}"}})'})
-    with urllib.request.urlopen(f"{history_prometheus}/api/v1/query?{query}") as answer:  # noqa: S310
-        [found] = json.load(answer)["data"]["result"]
-    assert int(found["value"][1]) == len(exposed.lines) + 1
+    [(_, count)] = ask(history_prometheus, f'count({{job="{JOB}"}})')
+    assert count == len(exposed.lines) + 1

@@ -85,9 +85,11 @@ def run_cases(
     return fired
 
 
-def only(group: Group, name: str, severity: str) -> Group:
-    """The group with that alert alone, and what is recorded for it."""
-    alerts = tuple(one for one in group.alerts if (one.name, one.severity) == (name, severity))
+def only(group: Group, name: str, severity: str = "") -> Group:
+    """The group with the alerts of that name alone, and what is recorded for them."""
+    alerts = tuple(
+        one for one in group.alerts if one.name == name and severity in ("", one.severity)
+    )
     used = tuple(
         one for one in group.records if any(one.name in alert.expression for alert in alerts)
     )
