@@ -1,0 +1,1 @@
+"""Boards without a Grafana: their final JSON, drawn in a browser from a real Prometheus."""
