@@ -98,9 +98,7 @@ def _resource(text: str, folder: str) -> str:
             "annotations": {"grafana.app/folder": folder_uid(folder)},
         },
         # The resource's name is the uid; Grafana drops these three from what it reads.
-        "spec": {
-            key: value for key, value in board.items() if key not in ("id", "uid", "version")
-        },
+        "spec": {key: value for key, value in board.items() if key not in ("id", "uid", "version")},
     }
     return json.dumps(resource, indent=2, ensure_ascii=False) + "\n"
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from phasegate.contract.errors import WorkFailed
+from phasegate.contract.settings import Settings
+from phasegate.dashboards.build import render_boards
 from phasegate.dashboards.export import (
     CONFIG_MAP_BYTES,
     folder_uid,
@@ -17,6 +19,7 @@ from phasegate.dashboards.export import (
     render_git_sync,
     render_provisioning,
 )
+from phasegate.dashboards.modern import SCHEMA_VERSION
 
 QUERY = 'sum by (job) (rate(x{job=~"$job"}[5m])) > 0 && "<ü>" \\ | # : - {}'
 
@@ -189,6 +192,18 @@ def test_a_board_that_fits_only_without_its_spaces_is_written_without_them() -> 
     found = yaml.safe_load(text)["data"]["overview.json"]
     assert json.loads(found) == json.loads(boards["overview.json"])
     assert found.count("\n") == 1
+
+
+def test_our_own_boards_fit_into_each_form_as_they_are_written() -> None:
+    boards = render_boards(Settings())
+    for text in render_config_maps(boards).values():
+        resource = yaml.safe_load(text)
+        jsonschema.validate(resource, CONFIG_MAP)
+        ((name, content),) = resource["data"].items()
+        assert content == boards[name]
+        assert f"{name}: |\n" in text
+    for text in render_git_sync(boards).values():
+        assert json.loads(text)["spec"]["schemaVersion"] == SCHEMA_VERSION
 
 
 def test_git_sync_wraps_the_classic_board_into_a_v1_resource() -> None:
