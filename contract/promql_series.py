@@ -11,8 +11,11 @@ from collections.abc import Iterable, Mapping
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Kind, Metric
-from phasegate.contract.promql import SCRAPED, Written, select
+from phasegate.contract.promql import SCRAPED, Written, lookup_quantile, select
+from phasegate.contract.rules import ALLOWED_OVER
 
+ALERTS = "ALERTS"
+"""Prometheus' own series of what its rules say."""
 RATE = "[$__rate_interval]"
 RANGE = "[$__range]"
 OURS: Mapping[str, str] = {"job": Written('=~"$job"'), "instance": Written('=~"$instance"')}
@@ -21,8 +24,14 @@ OURS: Mapping[str, str] = {"job": Written('=~"$job"'), "instance": Written('=~"$
 TABLES = Written("=~`${table:regex}`")
 
 
+_OF_PARTITIONS = frozenset({metrics.DEFAULT_PARTITION_USED.name})
+"""Whose label `table` names a partition, and no table that a person would choose."""
+
+
 def match_board(metric: Metric) -> dict[str, str]:
     """The matchers by variable that a board gives to that series."""
+    if metric.name in _OF_PARTITIONS:
+        return dict(OURS)
     for label in ("parent", "table"):
         if label in metric.labels:
             return {**OURS, label: TABLES}
@@ -69,6 +78,11 @@ def quantile(share: float, metric: Metric, *by: str, window: str = RATE, **label
     return f"{found} >= 0"
 
 
+def lookup_p95() -> str:
+    """The quantile by which the lookups are judged, of all that was tried, by exporter."""
+    return lookup_quantile(match_board(metrics.QUERY_DURATION), RATE, 1 - ALLOWED_OVER)
+
+
 def heat(metric: Metric, **labels: str) -> str:
     """The counts of a histogram's buckets, for a heat map."""
     match = {**match_board(metric), **labels}
@@ -95,15 +109,89 @@ def coded(metric: Metric, label: str, codes: Mapping[str, int], *by: str, **labe
     return " or ".join(parts)
 
 
-def share(part: str, whole: str) -> str:
-    """A part of a whole; of nothing there is none."""
-    return f"({part}) / ({whole} > 0)"
+def others(metric: Metric, label: str, value: str, *by: str) -> str:
+    """How many are in another state than that."""
+    return f"sum(1 - {worst(metric, *by, how='min', **{label: value})})"
+
+
+def of_limit(metric: Metric, limit: float, *, above: bool, **labels: str) -> str:
+    """How much of a limit is used: 1 is all of it, more is bad; at most ten times is told."""
+    if above:
+        return f"clamp_max({worst(metric, **labels)} / {limit:.12g}, 10)"
+    found = worst(metric, how="min", **labels)
+    return f"{limit:.12g} / clamp_min({found}, {limit / 10:.12g})"
+
+
+def minus(whole: str, *parts: str) -> str:
+    """What is left of a count; never below nothing, where both were not read at once."""
+    return f"clamp_min({' - '.join((whole, *(f'({part})' for part in parts)))}, 0)"
+
+
+def above(expression: str, floor: float = 0) -> str:
+    """Only what is more than that."""
+    return f"{expression} > {floor:g}"
+
+
+def finite(expression: str) -> str:
+    """Without what never ends."""
+    return f"{expression} < +Inf"
+
+
+def largest(count: int, expression: str) -> str:
+    """That many of the largest, the largest first."""
+    return f"sort_desc(topk({count}, {expression}))"
+
+
+def hit_rate(missed: str, asked: str) -> str:
+    """What was found of what was asked."""
+    return f"1 - {times(missed, asked)}"
+
+
+def times(one: str, other: str) -> str:
+    """What one is of the other, by the labels that both have; of nothing there is no share."""
+    return f"({one}) / ({other} > 0)"
+
+
+def spans(began: Metric, ended: Metric) -> str:
+    """Seconds between two series of Unix time, by the labels that both have."""
+    return f"({worst(ended)} > 0) - {worst(began)}"
+
+
+def before_began(share: float, metric: Metric, **labels: str) -> str:
+    """A quantile over the hour before the migration began, by the variable of that moment."""
+    match = {**match_board(metric), **labels}
+    counts = f"increase({select(f'{metric.name}_bucket', match)}[1h] @ ${{began}})"
+    return f"histogram_quantile({share:g}, {fold('sum', counts, ('le',))}) >= 0"
 
 
 def until_done(done: Metric, *by: str) -> str:
     """Seconds until a share is 1, at the pace of the last ten minutes; none while it stands."""
     pace = fold("max", f"deriv({series(done)}[10m])", by)
     return f"(1 - {fold('max', f'{series(done)} < 1', by)}) / ({pace} > 0)"
+
+
+def scraped() -> str:
+    """Whether Prometheus can scrape each exporter."""
+    return fold("min", select(SCRAPED, OURS), ("instance",))
+
+
+# An alert that something is absent has no instance, and one that always fires no job either.
+_OF_ALERTS = {"job": Written('=~"$job|"'), "instance": Written('=~"$instance|"')}
+_WAKING = Written('=~"warning|critical"')
+
+
+def firing(*by: str, **labels: str) -> str:
+    """How many alerts fire that wake somebody; 0 where rules are loaded at all."""
+    match = {**_OF_ALERTS, "alertstate": "firing", "severity": _WAKING, **labels}
+    found = fold("count", select(ALERTS, match), by)
+    return found if by else f"{found} or 0 * count({select(ALERTS, _OF_ALERTS)})"
+
+
+def alerts_since() -> str:
+    """Unix milliseconds since when each alert is pending or fires."""
+    since = select(f"{ALERTS}_FOR_STATE", {**_OF_ALERTS, "severity": _WAKING})
+    alerts = select(ALERTS, {**_OF_ALERTS, "severity": _WAKING})
+    return f"1000 * {alerts} * ignoring (alertstate) {since}"
 
 
 def moments(metric: Metric, *by: str, **labels: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from phasegate.contract import metrics
-from phasegate.contract.promql_series import moments, worst
+from phasegate.contract.promql_series import above, moments, worst
 from phasegate.dashboards import colours
 from phasegate.dashboards.modern import DATASOURCE
 
@@ -26,7 +26,7 @@ _BUILT_IN: dict[str, Any] = {
 
 def make_annotations() -> list[dict[str, Any]]:
     """Grafana's own, then ours."""
-    accepted = f"{worst(metrics.MIGRATION_OVERRIDDEN)} > 0"
+    accepted = above(worst(metrics.MIGRATION_OVERRIDDEN))
     return [
         _BUILT_IN,
         _mark(
@@ -38,8 +38,8 @@ def make_annotations() -> list[dict[str, Any]]:
             "Gate of phase {{phase}} opened",
         ),
         _mark(
-            "Change or deployment", moments(metrics.MIGRATION_LAST_CHANGE), colours.NOTABLE,
-            "Change or hook of the migration",
+            "Deployment or hook", moments(metrics.MIGRATION_HOOK_FINISHED), colours.NOTABLE,
+            "{{hook}} ended",
         ),
         _mark(
             "Override", accepted, colours.CRITICAL,

@@ -16,6 +16,7 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.units import format_duration
 from phasegate.dashboards import boards
 from phasegate.dashboards.annotations import make_annotations
+from phasegate.dashboards.limits import runbook_url, say_runbooks
 from phasegate.dashboards.modern import SCHEMA_VERSION, modernise
 from phasegate.dashboards.panels import Part, Words
 from phasegate.dashboards.sketch import Place, Section, Sketch, plan_places
@@ -85,11 +86,6 @@ def say(settings: Settings, words: Words) -> str:
     return f"{words.question}\n\n**First:** {words.action}{runbook}"
 
 
-def runbook_url(settings: Settings, page: str, anchor: str) -> str:
-    """Where a runbook is read."""
-    return settings.monitoring.runbooks.format(page=page, anchor=anchor)
-
-
 def _make_panel(
     settings: Settings, board: str, what: Section | Part, place: Place
 ) -> dict[str, Any]:
@@ -122,7 +118,7 @@ def _link_to_all() -> dict[str, Any]:
 def _link_to_runbooks(settings: Settings) -> dict[str, Any]:
     link: dict[str, Any] = core.DashboardLink(
         title="Runbooks",
-        uri=runbook_url(settings, "index", ""),
+        uri=say_runbooks(settings),
         keepTime=False,
         targetBlank=True,
         type="link",

@@ -80,6 +80,16 @@ def runbook_of(name: str) -> tuple[str, str]:
     return ("", "") if policy is None else (policy.page, policy.name.lower())
 
 
+def runbook_url(settings: Settings, page: str, anchor: str) -> str:
+    """Where a section of a runbook is read."""
+    return settings.monitoring.runbooks.format(page=page, anchor=anchor)
+
+
+def say_runbooks(settings: Settings) -> str:
+    """Where the list of all runbooks is read."""
+    return runbook_url(settings, "index", "by-page")
+
+
 def _plain(value: float) -> float | int:
     return int(value) if float(value).is_integer() else value
 

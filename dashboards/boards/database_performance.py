@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from phasegate.contract import metrics
-from phasegate.contract.promql import JUDGED_LOOKUP, lookup_quantile, make_counts
+from phasegate.contract.promql import JUDGED_LOOKUP, make_counts
 from phasegate.contract.promql_series import (
     RATE,
     age,
+    finite,
     fold,
     heat,
     increase,
+    lookup_p95,
     match_board,
     quantile,
     rate,
-    share,
+    times,
     worst,
 )
 from phasegate.contract.rules import ALLOWED_OVER
@@ -25,14 +27,12 @@ from phasegate.contract.watched import (
     SILENCE_SECONDS,
     WRAPAROUND_AGE,
 )
-from phasegate.dashboards import colours
 from phasegate.dashboards.limits import (
     falling,
     rising,
     runbook_of,
     say_limit,
     say_remedy,
-    steps,
     steps_of,
     steps_of_share,
 )
@@ -44,18 +44,24 @@ from phasegate.dashboards.panels import (
     Words,
     bar_gauge,
     heatmap,
-    say_values,
     stat,
     table,
     time_series,
 )
 from phasegate.dashboards.sketch import Section, Sketch
+from phasegate.dashboards.states import yes_or_no
 
 NO_PROBES = "no probes: is the exporter scraped, and a table configured?"
 NO_STATE = "no data: does the collector of the database succeed?"
 NO_SCHEMA = "no data: does the collector of the schema succeed?"
 TABLE = "{{schema}}.{{table}}"
 TABLES = ("schema", "table")
+_PROBE_COLUMNS = {
+    "target": "Server",
+    "query_type": "Lookup",
+    "schema": "Schema",
+    "table": "Table",
+}
 KINDS = ("uuid_lookup", "id_lookup", "permission_check")
 LATENCY = "uuid_lookup_latency"
 
@@ -90,7 +96,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
             ),
             (6, 4),
             Look(unit="s", steps=steps_of(settings, LATENCY), decimals=1),
-            Query(fold("max", _p95(), ())),
+            Query(fold("max", lookup_p95(), ())),
         ),
         stat(
             "answering",
@@ -102,10 +108,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
                 runbook_of("health"),
             ),
             (6, 4),
-            Look(
-                steps=steps(colours.CRITICAL, (1, colours.OK)),
-                mappings=say_values({0: ("down", colours.CRITICAL), 1: ("up", colours.OK)}),
-            ),
+            yes_or_no("up", "down"),
             Query(worst(metrics.UP, how="min"), "{{target}}"),
             text="value_and_name",
         ),
@@ -160,14 +163,14 @@ def _lookups(settings: Settings) -> tuple[Part, ...]:
             ),
             (12, 8),
             Look(unit="s", steps=steps_of(settings, LATENCY), low=0),
-            Query(fold("max", _p95(), TABLES), TABLE, exemplar=True),
+            Query(fold("max", lookup_p95(), TABLES), TABLE, exemplar=True),
         ),
         time_series(
             "slow_share",
             counted,
             (12, 8),
             Look(unit="percentunit", steps=steps_of_share(settings, LATENCY), low=0),
-            Query(fold("max", share(bad, tried), TABLES), TABLE),
+            Query(fold("max", times(bad, tried), TABLES), TABLE),
         ),
     )
 
@@ -436,7 +439,7 @@ def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
             bar_gauge(
                 "key_overflow", left, (8, 7),
                 Look(unit="s", steps=falling({"critical": KEY_LEFT_SECONDS}), low=0),
-                Query(f"{worst(metrics.KEY_OVERFLOW, how='min')} < {WITHOUT_END}", column),
+                Query(finite(worst(metrics.KEY_OVERFLOW, how="min")), column),
             ),
             time_series(
                 "uuid_missing", missing, (8, 7),
@@ -462,13 +465,3 @@ def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
             ),
         ),
     )  # fmt: skip
-
-
-def _p95() -> str:
-    return lookup_quantile(match_board(metrics.QUERY_DURATION), RATE, 1 - ALLOWED_OVER)
-
-
-WITHOUT_END = "+Inf"
-_PROBE_COLUMNS = {
-    "target": "Server", "query_type": "Lookup", "schema": "Schema", "table": "Table",
-}  # fmt: skip
