@@ -4,7 +4,10 @@ after its migration, PromQL on a real Prometheus with an exporter's history."""
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -14,10 +17,13 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 
+from phasegate.servers.cache import CacheServer
 from phasegate.servers.postgres import PostgresServer
 from tests.fixtures.database import Database
 from tests.fixtures.planned import expand, make_legacy
+from tests.fixtures.presence import require_present
 from tests.fixtures.runbooks import Section, find_sections_with
 
 pytestmark = pytest.mark.xdist_group("runbook_queries")
@@ -177,6 +183,23 @@ def test_negative_keys_go_on_where_the_range_ends(faulty: Database) -> None:
         faulty.execute(insert)
     paste(faulty, "IntegerKeyNearEnd", 2)
     assert faulty.execute(f"{insert} RETURNING id") == [(-2147483648,)]
+
+
+def test_wrong_keys_are_unlinked_and_the_neighbours_stay(cache_server: CacheServer) -> None:
+    program = shutil.which("redis-cli")
+    require_present("redis-cli", program is not None)
+    [text] = [
+        text.partition("phasegate ")[0]
+        for section, text in find_sections_with("sh")
+        if section.title == "LowCacheHitRate" and "UNLINK" in text
+    ]
+    with redis.Redis.from_url(cache_server.url()) as client:
+        client.mset({"perm:1": "x", 'perm:it\'s a "name"': "x", "permit:1": "x", "session:1": "x"})
+        environment = {**os.environ, "REDIS_URL": cache_server.url()}
+        subprocess.run(["sh", "-ec", text], check=True, env=environment, capture_output=True)
+        left = set(client.scan_iter("perm*")) | set(client.scan_iter("session:*"))
+        client.delete("permit:1", "session:1")
+    assert left == {b"permit:1", b"session:1"}
 
 
 @pytest.mark.parametrize(("section", "text"), PROMQL, ids=number(PROMQL))

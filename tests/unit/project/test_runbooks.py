@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,12 @@ def read_command(line: str) -> None:
 def test_a_command_that_is_none_is_found(line: str) -> None:
     with pytest.raises((click.UsageError, AssertionError)):
         read_command(line)
+
+
+def test_a_shell_can_read_each_block_that_is_for_it() -> None:
+    for section, text in find_sections_with("sh"):
+        read = subprocess.run(["sh", "-n"], input=text, text=True, check=False, capture_output=True)
+        assert read.returncode == 0, f"{section.place}: {read.stderr}"
 
 
 def selected_series(expression: str) -> set[str]:
