@@ -25,6 +25,10 @@ from phasegate.contract.watched import (
 )
 
 COLD_SHARE, WIPED_SHARE = 0.5, 0.1
+_RUNS_OUT = (
+    "Once it is used up, every INSERT fails: widen the key to bigint before that. A UUID beside it "
+    "does not help, for each row takes a number still."
+)
 SAME = "on (job, instance)"
 TABLE = "{{ $labels.schema }}.{{ $labels.table }}"
 
@@ -157,8 +161,8 @@ def _of_the_audit_log(job: dict[str, str]) -> Iterator[Alert]:
         name="AuditDefaultPartitionUsed", severity="warning",
         expression=f"{select(metrics.DEFAULT_PARTITION_USED.name, job)} > 0", hold=300, keep=300,
         summary=f"Default partition {TABLE} holds rows{SAYS}",
-        description="Move its rows into partitions of their own: as long as it holds some, a new "
-        "partition for their time is refused, and every other one scans it under a lock.",
+        description="Move its rows into partitions of their own and drop it: a new partition for "
+        "their time is refused, and every other one scans it under a lock.",
         page="audit", panel=("audit", "default_partition"),
     )  # fmt: skip
 
@@ -217,8 +221,7 @@ def _of_the_database(job: dict[str, str]) -> Iterator[Alert]:
             summary=say_value(
                 f"Used of the range of {TABLE}.{{{{ $labels.column }}}}", limit, Unit.RATIO
             ),
-            description="Once it is used up, every INSERT fails: move the table to UUIDs, or the "
-            "key to bigint, before that.",
+            description=_RUNS_OUT,
             page="database-operations", panel=("database", "key_used"),
         )  # fmt: skip
     left = select(metrics.KEY_OVERFLOW.name, job)
@@ -229,8 +232,7 @@ def _of_the_database(job: dict[str, str]) -> Iterator[Alert]:
             f"Until {TABLE}.{{{{ $labels.column }}}} runs out at the rate of the last day",
             KEY_LEFT_SECONDS, Unit.SECONDS,
         ),
-        description="Once it is used up, every INSERT fails: move the table to UUIDs, or the key "
-        "to bigint, before that.",
+        description=_RUNS_OUT,
         page="database-operations", panel=("database", "key_overflow"),
     )  # fmt: skip
 
