@@ -228,6 +228,7 @@ def table(
         overrides=[_of_column(column) for column in columns],
         sortBy=[core.TableSortByField(displayName=sort[0], desc=sort[1])] if sort[0] else [],
         transformations=steps_of_rows,
+        unit="none",
         extraJson={
             "fieldConfig": {
                 "defaults": {
