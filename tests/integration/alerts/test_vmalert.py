@@ -59,7 +59,8 @@ def write_history(exposed: Exposed, placed: Placed) -> Iterator[str]:
     times = [end - SCRAPE_SECONDS * back for back in range(steps, -1, -1)]
     for instance, (name, severity, scene, changes) in placed.items():
         group = only(GROUP, name, severity)
-        text = " ".join(one.expression for one in (*group.records, *group.alerts))
+        texts = [one.expression for one in group.records]
+        text = " ".join(texts + [one.expression for one in group.alerts])
         names = frozenset(one.name for one in metrics.METRICS if one.name in text)
         begin = HISTORY_SECONDS - scene.window - BAD_SECONDS
         bad = place(changes, begin, HISTORY_SECONDS, HISTORY_SECONDS)
