@@ -130,6 +130,11 @@ class Tab:
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
 
+    async def settle(self) -> None:
+        """Returns once what changed has been painted, what follows a new size included."""
+        frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        await self.evaluate(f"{frame}.then(() => true)")
+
     async def point(self, x: float, y: float, kind: str = "mouseMoved") -> None:
         """Moves the mouse there, or presses or releases its left button."""
         button = "none" if kind == "mouseMoved" else "left"

@@ -64,6 +64,7 @@ export function drawAnnotations(chart, annotations) {
     if (text) group.append(svg("text", { x: at + 4, y: plot.top - 1 }, text));
     chart.root.append(group);
   });
+  chart.marks = shown.map((one) => ({ from: x(one.at) - 5, to: x(one.end) + 5, row: { color: one.color, name: one.name, text: one.title || one.text } }));
 }
 
 export function fitted(text, room, size = 10) {
@@ -116,7 +117,9 @@ export function addHover(chart, { rowsAt, onZoom }) {
       zone.setAttribute("width", Math.abs(at - began));
     }
     const found = rowsAt(time(at), event.clientY - root.getBoundingClientRect().top);
-    if (found?.rows.length) showTooltip(event, found.title, found.rows);
+    const marks = (chart.marks ?? []).filter((one) => one.from <= at && at <= one.to).map((one) => one.row);
+    const rows = [...(found?.rows ?? []), ...marks];
+    if (rows.length) showTooltip(event, found?.title ?? formatTime(time(at)), rows);
     else hideTooltip();
   });
   root.addEventListener("pointerleave", () => {

@@ -97,7 +97,7 @@ export class Board {
       toggle.after(grid);
       for (const one of panels) this.panels.get(one.id)?.load();
       return undefined;
-    } }, el("span", { class: "caret", "aria-hidden": "true" }, "▸"), title, isOpen ? null : el("span", { class: "count" }, ` (${panels.length} panels)`));
+    } }, el("span", { class: "caret", "aria-hidden": "true" }), title, isOpen ? null : el("span", { class: "count" }, ` (${panels.length} panels)`));
     return isOpen ? [toggle, grid] : [toggle];
   }
 

@@ -1,6 +1,6 @@
 // How a field is shown: its defaults and overrides, name, text, colour.
 
-import { cssColor, paletteColor, rampColor } from "./colors.js";
+import { cssColor, PALETTE, paletteColor, rampColor } from "./colors.js";
 import { interpolate } from "./interpolate.js";
 import { toRegex } from "./transform.js";
 import { formatParts } from "./units.js";
@@ -25,6 +25,8 @@ export function resolveFields(frames, fieldConfig) {
       field.color = fieldColor(field);
     }
   }
+  const numbers = frames.flatMap((frame) => frame.fields.filter((one) => one.type === "number"));
+  spreadByName(numbers.filter((one) => one.config.color?.mode === "palette-classic-by-name"));
   return frames;
 }
 
@@ -68,6 +70,17 @@ function fieldColor(field) {
   const { mode, fixedColor } = field.config.color ?? {};
   if (mode === "fixed" || mode === "shades") return cssColor(fixedColor);
   return paletteColor(field.index ?? 0);
+}
+
+// By name: a series keeps its colour when others come and go, unless two would share one.
+function spreadByName(fields) {
+  const taken = new Set();
+  for (const field of fields) {
+    const wished = [...field.title].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)) >>> 0, 7) % PALETTE.length;
+    const free = [...PALETTE.keys()].map((step) => (wished + step) % PALETTE.length).find((one) => !taken.has(one)) ?? wished;
+    taken.add(free);
+    field.color = paletteColor(free);
+  }
 }
 
 // Whether a board gave no colour, so that ours is taken.

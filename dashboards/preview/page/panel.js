@@ -60,6 +60,7 @@ export class Panel {
     const range = board.rangeOf(panel);
     const targets = (panel.targets ?? []).filter((one) => one.expr && !one.hide);
     const most = panel.maxDataPoints || Math.max(100, this.body.clientWidth || 600);
+    this.queries = [];
     const asked = targets.map(async (target) => {
       const { step, scrape } = planStep(range, most, this.fill(target.interval || panel.interval || ""));
       const lookup = firstOf(builtins(range, step, scrape), board.variables.lookup);
@@ -70,7 +71,6 @@ export class Panel {
       const legend = interpolate(target.legendFormat ?? "", lookup, String);
       return { answer, frames: makeFrames(answer, { refId: target.refId, expr, legend, format: target.format ?? "time_series" }, targets.length > 1) };
     });
-    this.queries = [];
     const answers = await Promise.all(asked);
     const frames = answers.flatMap((one) => one.frames).filter((frame) => frame.fields.some((field) => field.values.length));
     const changed = applyTransformations(frames, panel.transformations);

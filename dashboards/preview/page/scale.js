@@ -29,7 +29,7 @@ export function valueRange(fields, stacked) {
   const [min, max] = [hard("min", Math.min), hard("max", Math.max)];
   if (finite(min)) low = min;
   if (finite(max)) high = max;
-  return low < high ? { low, high } : { low: low - 1, high: low + 1 };
+  return { low, high: low < high ? high : low + 1 };
 }
 
 function niceStep(rough, unit) {

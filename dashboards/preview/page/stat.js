@@ -21,12 +21,13 @@ export function draw(context) {
 
 export function tileLayout(count, body, orientation) {
   const { width, height } = roomIn(body);
-  const side = orientation === "vertical" ? 1 : orientation === "horizontal" ? count : 0;
-  // The widest tiles that are not too flat to be read.
-  const fit = Math.min(count, Math.max(1, Math.round(Math.sqrt((count * width) / (height * 2.2 || 1)))));
-  const columns = orientation === "horizontal" || orientation === "vertical" ? Math.min(side, Math.max(1, Math.floor(width / 90))) : fit;
-  const rows = Math.ceil(count / Math.max(1, columns));
-  return { columns: Math.max(1, columns), width: width / Math.max(1, columns) - 4, height: height / Math.max(1, rows) - 4 };
+  const sizeOf = (columns) => ({ columns, width: width / columns - 4, height: height / Math.ceil(count / columns) - 4 });
+  if (orientation === "vertical") return sizeOf(1);
+  if (orientation === "horizontal") return sizeOf(Math.max(1, Math.min(count, Math.floor(width / 90))));
+  // The arrangement in which a text of a usual length is largest.
+  const all = [...Array(Math.max(1, count)).keys()].map((index) => sizeOf(index + 1));
+  const legible = (one) => Math.min(one.width / 1.6, one.height);
+  return all.reduce((best, one) => (legible(one) > legible(best) ? one : best));
 }
 
 const isNamed = ({ textMode = "auto" }, several) => textMode === "name" || textMode === "value_and_name" || (textMode === "auto" && several);

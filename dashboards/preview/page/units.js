@@ -43,7 +43,8 @@ function span(seconds, decimals) {
   if (!seconds) return { text: fixed(0, decimals), suffix: " s" };
   const size = Math.abs(seconds);
   const [name, unit] = SPANS.find(([, one]) => size >= one * 0.9999999) ?? SPANS.at(-1);
-  return { text: fixed(seconds / unit, decimals), suffix: ` ${name}` };
+  const text = fixed(seconds / unit, decimals);
+  return { text, suffix: ` ${text === "1" ? name.replace(/(?<=..)s$/, "") : name}` };
 }
 
 // `1 day 3 hours 2 mins`: the largest and, by `decimals`, that many more.
