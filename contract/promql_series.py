@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from phasegate.contract import metrics
 from phasegate.contract.model import Kind, Metric
-from phasegate.contract.promql import SCRAPED, Written, lookup_quantile, select
+from phasegate.contract.promql import SCRAPED, Written, lookup_quantile, quote, select
 from phasegate.contract.rules import ALLOWED_OVER
 
 ALERTS = "ALERTS"
@@ -109,9 +109,10 @@ def coded(metric: Metric, label: str, codes: Mapping[str, int], *by: str, **labe
     return " or ".join(parts)
 
 
-def others(metric: Metric, label: str, value: str, *by: str) -> str:
-    """How many are in another state than that."""
-    return f"sum(1 - {worst(metric, *by, how='min', **{label: value})})"
+def counted_in(metric: Metric, label: str, values: Iterable[str], *by: str) -> str:
+    """How many are in one of these states, by the worst that any exporter says."""
+    match = {label: Written(f"=~{quote('|'.join(values))}")}
+    return f"sum({worst(metric, *by, **match)})"
 
 
 def of_limit(metric: Metric, limit: float, *, above: bool, **labels: str) -> str:
@@ -191,12 +192,19 @@ def alerts_since() -> str:
     """Unix milliseconds since when each alert is pending or fires."""
     since = select(f"{ALERTS}_FOR_STATE", {**_OF_ALERTS, "severity": _WAKING})
     alerts = select(ALERTS, {**_OF_ALERTS, "severity": _WAKING})
-    return f"1000 * {alerts} * ignoring (alertstate) {since}"
+    return f"1000 * {alerts} * ignoring (alertstate) group_left {since}"
 
 
 def moments(metric: Metric, *by: str, **labels: str) -> str:
     """Unix milliseconds of a series of Unix seconds: where an annotation stands."""
     return f"1000 * {fold('max', f'{series(metric, **labels)} > 0', by or metric.labels)}"
+
+
+def moments_where(moment: Metric, metric: Metric) -> str:
+    """The moments of the labels that both have, for each series of the other that is above 0."""
+    shared = ", ".join(label for label in metric.labels if label in moment.labels)
+    there = f"({worst(metric)} > 0)"
+    return f"{moments(moment)} * on ({shared}) group_right () {there}"
 
 
 def find_jobs(job: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from phasegate.contract import metrics
-from phasegate.contract.promql_series import above, moments, worst
+from phasegate.contract.promql_series import moments, moments_where
 from phasegate.dashboards import colours
 from phasegate.dashboards.modern import DATASOURCE
 
@@ -26,7 +26,7 @@ _BUILT_IN: dict[str, Any] = {
 
 def make_annotations() -> list[dict[str, Any]]:
     """Grafana's own, then ours."""
-    accepted = above(worst(metrics.MIGRATION_OVERRIDDEN))
+    accepted = moments_where(metrics.MIGRATION_PHASE_FINISHED, metrics.MIGRATION_OVERRIDDEN)
     return [
         _BUILT_IN,
         _mark(
@@ -43,15 +43,12 @@ def make_annotations() -> list[dict[str, Any]]:
         ),
         _mark(
             "Override", accepted, colours.CRITICAL,
-            "{{criterion}} accepted at the gate of {{phase}}", timed=False,
+            "{{criterion}} accepted at the gate of {{phase}}",
         ),
     ]  # fmt: skip
 
 
-def _mark(
-    name: str, expression: str, colour: str, title: str, *, timed: bool = True
-) -> dict[str, Any]:
-    """`timed`: the value is the moment; else the mark spans the time in which there is a value."""
+def _mark(name: str, expression: str, colour: str, title: str) -> dict[str, Any]:
     return {
         "datasource": dict(DATASOURCE),
         "enable": True,
@@ -63,5 +60,5 @@ def _mark(
         "tagKeys": "phase" if "{{phase}}" in title else "",
         "textFormat": title,
         "titleFormat": title,
-        **({"useValueForTime": True} if timed else {}),
+        "useValueForTime": True,
     }

@@ -7,6 +7,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 from grafanalib import core
@@ -16,9 +17,10 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.units import format_duration
 from phasegate.dashboards import boards
 from phasegate.dashboards.annotations import make_annotations
+from phasegate.dashboards.colours import CYCLE
 from phasegate.dashboards.limits import runbook_url, say_runbooks
 from phasegate.dashboards.modern import SCHEMA_VERSION, modernise
-from phasegate.dashboards.panels import Part, Words
+from phasegate.dashboards.panels import Part, Words, of_name
 from phasegate.dashboards.sketch import Place, Section, Sketch, plan_places
 from phasegate.dashboards.variables import make_variables
 
@@ -94,6 +96,8 @@ def _make_panel(
         row = modernise(core.RowPanel(title=what.title, collapsed=False))
         return {**row, "id": PANELS[board][what.name], "gridPos": grid, "panels": []}
     panel = modernise(what.panel)
+    if panel["type"] == "timeseries":
+        panel["fieldConfig"]["overrides"] += _colour_tables(settings, panel["targets"])
     panel |= {
         "id": PANELS[board][what.name],
         "gridPos": grid,
@@ -106,6 +110,18 @@ def _make_panel(
         url = runbook_url(settings, page, anchor)
         panel["links"] = [{"title": "Runbook", "url": url, "targetBlank": True}]
     return panel
+
+
+def _colour_tables(settings: Settings, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A colour for each table that is configured, under the names by which the legends show it."""
+    found = []
+    for table, colour in zip(settings.named_tables, cycle(CYCLE), strict=False):
+        for target in targets:
+            legend: str = target.get("legendFormat", "")
+            name = legend.replace("{{schema}}", table.schema).replace("{{table}}", table.table)
+            if name != legend and "{{" not in name:
+                found.append(of_name(name, ("color", {"mode": "fixed", "fixedColor": colour})))
+    return found
 
 
 def _link_to_all() -> dict[str, Any]:

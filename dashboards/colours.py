@@ -13,7 +13,7 @@ ACTIVE = "#0072B2"
 WAITING = "#56B4E9"
 NOTABLE = "#CC79A7"
 
-UUID, INTEGER, PERMISSION = ACTIVE, WARNING, NOTABLE
+UUID, INTEGER, PERMISSION = ACTIVE, WAITING, NOTABLE
 """Of lookups: by UUID, by the old key, of a permission."""
 
 SERIES: Mapping[str, str] = {
@@ -22,7 +22,7 @@ SERIES: Mapping[str, str] = {
     "permission_check": PERMISSION,
     "p50": WAITING,
     "p95": ACTIVE,
-    "p99": CRITICAL,
+    "p99": NOTABLE,
     "now": ACTIVE,
     "before the migration": UNKNOWN,
     "hits": OK,
@@ -42,5 +42,5 @@ SERIES: Mapping[str, str] = {
 }
 """By the name under which a legend shows it."""
 
-CYCLE: Sequence[str] = (ACTIVE, WARNING, OK, NOTABLE, WAITING, CRITICAL, UNKNOWN)
-"""For what only the configuration names, as tables, in its order."""
+CYCLE: Sequence[str] = (ACTIVE, WAITING, NOTABLE, UNKNOWN)
+"""For what only the configuration names, as tables, in its order; none that says good or bad."""

@@ -58,14 +58,15 @@ def steps_of_share(settings: Settings, name: str) -> Steps:
 
 
 def say_limit(settings: Settings, name: str) -> str:
-    """`≤ 10 ms`, `≥ 90 %`, `must be 0`."""
+    """`≤ 10 ms`, `≥ 90 %`, `≤ 10,000`, `= 0`."""
     limit = passing_limit(settings, name)
     if limit.unit in (Unit.UP, Unit.CHECK):
-        return f"must be {format_value(limit.value, limit.unit)}"
+        return f"= {format_value(limit.value, limit.unit)}"
     if CRITERIA[name].critical is None and not limit.value:
-        return "must be 0"
+        return "= 0"
     sign = "≤" if limit.direction is Direction.ABOVE else "≥"
-    return f"{sign} {format_value(limit.value, limit.unit)}"
+    unit = limit.unit if limit.unit in _MEASURES else ""
+    return f"{sign} {format_value(limit.value, unit)}"
 
 
 def say_remedy(name: str) -> str:
@@ -94,4 +95,6 @@ def _plain(value: float) -> float | int:
     return int(value) if float(value).is_integer() else value
 
 
+_MEASURES = (Unit.SECONDS, Unit.BYTES, Unit.RATIO)
+"""The others count things that the title names."""
 _SEVERITIES = {"warning": colours.WARNING, "critical": colours.CRITICAL}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from grafanalib import core
 
-from phasegate.dashboards.colours import SERIES
+from phasegate.dashboards.colours import OK, SERIES
 from phasegate.dashboards.limits import Steps
 
 Mappings = list[dict[str, Any]]
@@ -88,7 +88,9 @@ def time_series(
         mappings=look.mappings,
         overrides=[*_named(look, queries), *look.overrides],
         extraJson={
-            "fieldConfig": {"defaults": _limits_of(look, words)},
+            "fieldConfig": {
+                "defaults": {**_limits_of(look, words), "custom": _nearest_limit(look.steps)}
+            },
             "options": {"legend": {"showLegend": True}},
         },
     )
@@ -109,7 +111,7 @@ def stat(
         title=words.title,
         targets=[_target(query, instant=True) for query in queries],
         thresholds=look.steps,
-        colorMode="background_solid" if filled else "none",
+        colorMode="background_solid" if filled else "value",
         graphMode="none",
         reduceCalc="lastNotNull",
         textMode=text,
@@ -166,7 +168,7 @@ def bar_gauge(name: str, words: Words, size: tuple[int, int], look: Look, *queri
                 **_LAST,
                 "displayMode": "basic",
                 "valueMode": "text",
-                "namePlacement": "auto",
+                "namePlacement": "top",
                 "orientation": "horizontal",
                 "showUnfilled": True,
             },
@@ -178,7 +180,8 @@ def bar_gauge(name: str, words: Words, size: tuple[int, int], look: Look, *queri
 class Column(NamedTuple):
     """A column of a table: the field as the queries give it, its title, and how it is shown.
 
-    `cell` is Grafana's kind of cell; `link` is where a click leads, as title and URL.
+    `cell` is Grafana's kind of cell, `empty` what a row says that has no value; `link` is where a
+    click leads, as title and URL.
     """
 
     field: str
@@ -188,6 +191,7 @@ class Column(NamedTuple):
     steps: Sequence[dict[str, Any]] = ()
     mappings: Sequence[dict[str, Any]] = ()
     cell: str = ""
+    empty: str = "-"
     link: tuple[str, str] = ("", "")
 
 
@@ -326,7 +330,7 @@ def _named(look: Look, queries: Sequence[Query]) -> list[dict[str, Any]]:
 
 def _of_column(column: Column) -> dict[str, Any]:
     """By its title: Grafana matches overrides after the transformations have named the fields."""
-    properties: list[tuple[str, Any]] = []
+    properties: list[tuple[str, Any]] = [("noValue", column.empty)]
     if column.unit:
         properties.append(("unit", column.unit))
     if column.width:
@@ -341,6 +345,15 @@ def _of_column(column: Column) -> dict[str, Any]:
     if url:
         properties.append(("links", [{"title": title, "url": url, "targetBlank": False}]))
     return of_name(column.title, *properties)
+
+
+def _nearest_limit(limits: Steps) -> dict[str, float]:
+    """The axis reaches the limit that comes first, so that its line is seen from a good value."""
+    if len(limits) < 2:
+        return {}
+    if limits[0]["color"] == OK:
+        return {"axisSoftMax": limits[1]["value"]}
+    return {"axisSoftMin": limits[-1]["value"]}
 
 
 def _limits_of(look: Look, words: Words) -> dict[str, Any]:

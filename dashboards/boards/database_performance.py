@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phasegate.contract import metrics
-from phasegate.contract.promql import JUDGED_LOOKUP, make_counts
+from phasegate.contract.promql import JUDGED_LOOKUP, Written, make_counts
 from phasegate.contract.promql_series import (
     RATE,
     age,
@@ -62,6 +62,7 @@ _PROBE_COLUMNS = {
     "schema": "Schema",
     "table": "Table",
 }
+SESSION_STATES = ("active", "idle", "idle in transaction")
 KINDS = ("uuid_lookup", "id_lookup", "permission_check")
 LATENCY = "uuid_lookup_latency"
 
@@ -109,7 +110,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
             ),
             (6, 4),
             yes_or_no("up", "down"),
-            Query(worst(metrics.UP, how="min"), "{{target}}"),
+            Query(worst(metrics.UP, how="min", target=Written('!="cache"')), "{{target}}"),
             text="value_and_name",
         ),
         stat(
@@ -128,7 +129,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
         stat(
             "last_answer",
             Words(
-                "Since the last answered lookup",
+                "Last answer",
                 "Are these figures of now?",
                 "See the exporter's log and page for why its lookups get no answer.",
                 NO_PROBES,
@@ -355,7 +356,7 @@ def _server() -> tuple[tuple[Part, ...], ...]:
                 Query(worst(metrics.LOCK_BLOCKERS), f"blocking {TABLE}"),
             ),
             time_series(
-                "connections", connections, (12, 7), Look(low=0),
+                "connections", connections, (12, 7), Look(low=0, names=SESSION_STATES),
                 Query(worst(metrics.CONNECTIONS), "{{state}}"),
             ),
         ),

@@ -84,28 +84,28 @@ def _now() -> tuple[Part, ...]:
         ("migration", "migrationphasefailed"),
     )
     eta = Words(
-        "Until the work is done",
+        "Time left",
         "When is the work over rows done, at the pace of the last ten minutes?",
         "Too long: raise the size of batches or the rate, where the lag of replicas allows it.",
         NO_WORK,
         STUCK,
     )
     silent = Words(
-        "Since its last word",
+        "Last word",
         "Is the work going on?",
         "Where no runner lives, phasegate migrate resume goes on.",
         NO_WORK,
         STUCK,
     )
     paused = Words(
-        "Asked to stop",
+        "Stop asked",
         "Did somebody ask for a pause or an abort?",
         "phasegate migrate status names who; phasegate migrate resume goes on.",
         NO_JOURNAL,
         STUCK,
     )
     overrides = Words(
-        "Criteria overridden",
+        "Overrides",
         "Did somebody let a gate open though a criterion did not pass?",
         "phasegate migrate status names who and why; repair what did not pass.",
         "no override is journalled",
@@ -169,7 +169,7 @@ def _phases() -> tuple[Part, ...]:
 
 def _pain(settings: Settings) -> tuple[Part, ...]:
     foreground = Words(
-        f"Lookups by those who work meanwhile, p95 ({say_limit(settings, LATENCY)})",
+        f"Lookups meanwhile, p95 ({say_limit(settings, LATENCY)})",
         "Are lookups slower than in the hour before the migration began?",
         "Slower than before and near the limit: phasegate migrate pause, then smaller batches.",
         "no probes: is the exporter scraped?",

@@ -16,6 +16,7 @@ from phasegate.contract.promql_series import (
     age,
     alerts_since,
     coded,
+    counted_in,
     finite,
     firing,
     fold,
@@ -24,7 +25,6 @@ from phasegate.contract.promql_series import (
     left,
     lookup_p95,
     of_limit,
-    others,
     rate,
     scraped,
     series,
@@ -37,6 +37,7 @@ from phasegate.contract.settings import Settings
 from phasegate.contract.watched import CERTIFICATE_SECONDS, SILENCE_SECONDS
 from phasegate.dashboards import colours
 from phasegate.dashboards.limits import (
+    Steps,
     falling,
     rising,
     runbook_of,
@@ -71,6 +72,7 @@ NO_EXPORTER = "no data: is the exporter scraped?"
 UNITS = {
     Unit.SECONDS: "s", Unit.BYTES: "bytes", Unit.RATIO: "percentunit", Unit.TIMES: "none",
 }  # fmt: skip
+UNDECIDED_STEPS = steps(colours.OK, (1, colours.UNKNOWN))
 KEEPING = "${__url_time_range}&${__all_variables}"
 
 
@@ -94,31 +96,37 @@ def _now() -> tuple[Part, ...]:
         stat(
             "not_passed",
             Words(
-                "Criteria not passed",
+                "Verdicts",
                 "Does every criterion pass, judged on the last ten minutes?",
                 "The table below names them; each leads to its board.",
                 NO_EXPORTER,
                 ("index", ""),
             ),
-            (4, 4), Look(steps=rising({"critical": 1}), decimals=0),
-            Query(others(metrics.CRITERION_STATE, "state", Verdict.PASSED, "criterion")),
+            (5, 4),
+            Look(
+                steps=rising({"critical": 1}), decimals=0,
+                overrides=(of_name("undecided", ("thresholds", _absolute(UNDECIDED_STEPS))),),
+            ),
+            Query(_verdicts_of(Verdict.FAILED), "failed"),
+            Query(_verdicts_of(Verdict.INCONCLUSIVE, Verdict.ERROR), "undecided"),
+            text="value_and_name",
         ),
         stat(
             "firing",
             Words(
-                "Alerts firing",
+                "Firing",
                 "Does any alert fire?",
                 "The list below has each with its runbook.",
                 "no alerts at all: are the rules loaded?",
                 ("index", ""),
             ),
-            (4, 4), Look(steps=rising({"critical": 1}), decimals=0),
+            (3, 4), Look(steps=rising({"critical": 1}), decimals=0),
             Query(firing()),
         ),
         stat(
             "targets",
             Words(
-                "Servers and the exporter",
+                "Servers",
                 "Does Prometheus reach the exporter, and the exporter each server?",
                 "Restore the one that is down; the exporter's log tells why.",
                 "no target of that job: see Prometheus' page /targets",
@@ -149,7 +157,7 @@ def _now() -> tuple[Part, ...]:
         stat(
             "freshness",
             Words(
-                "Since the last answered lookup",
+                "Last answer",
                 "Are the figures of now?",
                 "See the exporter's log and page for why its lookups get no answer.",
                 "no probes: is a table configured?",
@@ -200,7 +208,7 @@ def _verdicts(settings: Settings) -> tuple[Part, ...]:
                     steps=steps(colours.OK, (1, colours.CRITICAL)), width=130,
                 ),
                 Column("Value #C", "Age", unit="s", width=80),
-                Column("Value #D", "Alerts", width=70),
+                Column("Value #D", "Alerts", width=70, empty="none"),
             ],
             Query(coded(metrics.CRITERION_STATE, "state", VERDICT_CODES, "criterion")),
             Query(" or ".join(_used(settings))),
@@ -239,7 +247,7 @@ def _values(settings: Settings) -> tuple[Part, ...]:
             ),
             (24, 4),
             Look(
-                decimals=1, steps=steps(colours.OK),
+                steps=steps(colours.OK),
                 overrides=tuple(_override(settings, name, title) for name, title, _ in tiles),
             ),
             *(Query(expression, title) for _, title, expression in tiles),
@@ -251,20 +259,20 @@ def _values(settings: Settings) -> tuple[Part, ...]:
 def _tiles(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Criterion, title with its limit, expression."""
     exact = {
-        "audit_partition_size": ("Partition", worst(metrics.TABLE_SIZE)),
+        "audit_partition_size": ("Size", worst(metrics.TABLE_SIZE)),
         "audit_partition_runway": (
             "Runway", finite(series(metrics.PARTITION_RUNWAY)),
         ),
-        "audit_growth": ("Audit rows/h", increase(metrics.AUDIT_CREATED, "[1h]")),
+        "audit_growth": ("Rows/h", increase(metrics.AUDIT_CREATED, "[1h]")),
         "audit_coverage": ("Audit gaps", worst(metrics.AUDIT_COVERAGE_GAPS)),
-        "uuid_missing": ("Missing UUIDs", worst(metrics.UUID_MISSING)),
-        "indexes_valid": ("Invalid indexes", worst(metrics.INVALID_INDEXES)),
+        "uuid_missing": ("No UUID", worst(metrics.UUID_MISSING)),
+        "indexes_valid": ("Bad indexes", worst(metrics.INVALID_INDEXES)),
         "constraints_validated": ("Unvalidated", worst(metrics.CONSTRAINTS_UNVALIDATED)),
     }  # fmt: skip
     counts = make_counts(settings, "cache_hit_rate", RATE, OURS)
     found = {
-        "uuid_lookup_latency": ("Lookup p95", lookup_p95()),
-        "cache_hit_rate": ("Hit rate", hit_rate(*counts)),
+        "uuid_lookup_latency": ("p95", lookup_p95()),
+        "cache_hit_rate": ("Hits", hit_rate(*counts)),
         **exact,
     }
     for name, (title, expression) in found.items():
@@ -284,8 +292,16 @@ def _override(settings: Settings, name: str, title: str) -> dict[str, object]:
         url = f"/d/{BOARDS[board].uid}?viewPanel={PANELS[board][panel]}&{KEEPING}"
         links = [{"title": BOARDS[board].title, "url": url, "targetBlank": False}]
     unit = UNITS.get(Unit(CRITERIA[name].unit), "short")
-    thresholds = {"mode": "absolute", "steps": steps_of(settings, name)}
+    thresholds = _absolute(steps_of(settings, name))
     return of_name(title, ("unit", unit), ("thresholds", thresholds), ("links", links))
+
+
+def _absolute(found: Steps) -> dict[str, object]:
+    return {"mode": "absolute", "steps": found}
+
+
+def _verdicts_of(*verdicts: str) -> str:
+    return counted_in(metrics.CRITERION_STATE, "state", verdicts, "criterion")
 
 
 def _used(settings: Settings) -> Iterator[str]:
@@ -443,10 +459,11 @@ def _exporter() -> tuple[tuple[Part, ...], ...]:
                 ),
                 bars=True,
             ),
-            stat(
-                "series_dropped", dropped, (6, 7), Look(steps=rising({"warning": 1}), decimals=0),
-                Query(above(worst(metrics.SERIES_DROPPED)), "{{metric}}"),
-                text="value_and_name",
+            table(
+                "series_dropped", dropped, (6, 7),
+                [Column("metric", "Metric"), Column("Value", "Left out", width=80)],
+                Query(above(worst(metrics.SERIES_DROPPED))),
+                sort=("Left out", True),
             ),
             stat(
                 "config_reload", reload, (6, 7), yes_or_no("taken", "refused"),
