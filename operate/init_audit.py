@@ -14,6 +14,7 @@ from phasegate.contract.names import TableName, split_name
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.periods import Period, parse_bound
 from phasegate.operate.init_facts import Facts, Table
+from phasegate.operate.init_frameworks import find_frameworks, framework_of
 from phasegate.operate.init_links import words_of
 
 TIME = "timestamp with time zone"
@@ -23,7 +24,9 @@ _LOG_WORDS = frozenset({"log", "logs", "logentry", "history", "events", "version
 _SIGNS = (
     frozenset({"action", "event", "operation", "verb", "action_flag", "change_type"}),
     frozenset({"actor", "user", "user_id", "actor_id", "whodunnit", "changed_by", "performed_by"}),
-    frozenset({"subject", "object_id", "item_id", "auditable_id", "record_id", "entity_id"}),
+    frozenset(
+        {"subject", "object_id", "object_pk", "item_id", "auditable_id", "record_id", "entity_id"}
+    ),
     frozenset({"details", "changes", "audited_changes", "object_changes", "old_values", "payload"}),
 )
 _NOISE = re.compile(r"""("(?:[^"]|"")*"|'(?:[^']|'')*')|--[^\n]*|/\*.*?\*/""", re.S)
@@ -69,9 +72,13 @@ class AuditChoice:
 
 
 def plan_audit(facts: Facts) -> AuditChoice | None:
-    """The likeliest log; None where nothing looks like one."""
-    writers = find_writers(facts)
-    scores = {table.name: _score(table, writers.get(table.name, ())) for table in facts.tables}
+    """The likeliest log; None where nothing looks like one. A framework's own is none."""
+    writers, frameworks = find_writers(facts), find_frameworks(facts)
+    scores = {
+        table.name: _score(table, writers.get(table.name, ()))
+        for table in facts.tables
+        if not framework_of(table.name.table, frameworks)
+    }
     ranked = sorted((-score, name) for name, score in scores.items() if score >= 4)
     if not ranked:
         return None
@@ -125,7 +132,8 @@ def _score(table: Table, writers: Iterable[WrittenBy]) -> int:
     words = set(words_of(table.name.table))
     if table.kind not in ("r", "p") or table.locked or not _time_of(table)[0]:
         return 0
-    signs = sum(any(table.column(name) for name in names) for names in _SIGNS)
+    columns = {_snake(one.name) for one in table.columns}
+    signs = sum(bool(columns & names) for names in _SIGNS)
     named = 4 if words & _NAME_WORDS else 1 if words & _LOG_WORDS else 0
     by_time = table.kind == "p" and table.partition_key.startswith("RANGE")
     if not named and not by_time and not any(True for _ in writers):
@@ -149,10 +157,14 @@ def _time_of(table: Table) -> tuple[str, str]:
         found,
         key=lambda one: (
             one.type != TIME,
-            _TIME_NAMES.index(one.name) if one.name in _TIME_NAMES else len(_TIME_NAMES),
+            _TIME_NAMES.index(name) if (name := _snake(one.name)) in _TIME_NAMES else 99,
         ),
     )
     return chosen.name, chosen.type
+
+
+def _snake(name: str) -> str:
+    return "_".join(words_of(name))
 
 
 def read_length(name: TableName, catalog: Catalog) -> tuple[str, str]:

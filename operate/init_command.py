@@ -21,6 +21,7 @@ from phasegate.operate.init_draft import Draft, make_plans
 from phasegate.operate.init_facts import Facts, fetch_facts
 from phasegate.operate.init_render import count_questions, render_draft
 from phasegate.operate.init_trial import MOST_TRIED, tried_names, try_choice
+from phasegate.operate.init_yaml import shown
 
 APPLICATION_NAME = "phasegate init"
 STDOUT = Path("-")
@@ -46,7 +47,7 @@ def write_config(
     else:
         _write(output, text, force=force)
     for line in _summary(draft, text, output):
-        click.echo(line, err=True)
+        click.echo(shown(line), err=True)
 
 
 def refuse_existing(output: Path, *, force: bool) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from phasegate.contract.names import ColumnName
 from phasegate.migrate.findings import size
 from phasegate.operate.init_draft import Draft
+from phasegate.operate.init_frameworks import COMMANDS, find_frameworks
 from phasegate.operate.init_render_parts import QUESTION, render_audit, render_cache
 from phasegate.operate.init_tables import Candidate, describe_links, polymorphic_columns
 from phasegate.operate.init_trial import MOST_TRIED, TriedTable
@@ -41,7 +42,7 @@ def render_draft(draft: Draft) -> str:
         _tables(draft),
         _lookups(draft),
         render_audit(draft),
-        _REST.split("\n"),
+        _rest(draft),
     ]
     return "\n".join("\n".join(lines) + "\n" for lines in sections if lines)
 
@@ -49,6 +50,16 @@ def render_draft(draft: Draft) -> str:
 def count_questions(text: str) -> int:
     """How many of them stand in the file."""
     return sum(QUESTION in line for line in text.split("\n"))
+
+
+def _rest(draft: Draft) -> list[str]:
+    """And the framework's own command, where there is one."""
+    lines = _REST.split("\n")
+    for one in find_frameworks(draft.facts):
+        if one in COMMANDS:
+            argv = ", ".join(map(scalar, COMMANDS[one]))
+            lines.append(f"#     framework_migrate: {{command: [{argv}], timeout: 300s}}")
+    return lines
 
 
 def _head(draft: Draft) -> list[str]:
@@ -168,7 +179,7 @@ def _proposed(one: TriedTable) -> list[str]:
     uuid = one.candidate.uuid
     lines = comment(f"{_about(one)}.", 2)
     for note in uuid.notes:
-        lines += comment(note[0].upper() + note[1:] + ".", 2)
+        lines += comment(note, 2)
     for question in uuid.questions:
         lines += comment(QUESTION + question, 2)
     return [*lines, f"  {_entry(one)}"]
@@ -183,13 +194,13 @@ def _offered(one: TriedTable) -> list[str]:
             "(time stamps move, logs grow)? Then:",
             2,
         )
-        return [*lines, *comment(_entry(one, accepting=True), 2)]
+        return [*lines, f"  # {_entry(one, accepting=True)}"]
     for refusal in one.refusals:
         lines += comment(f"migrate would refuse it: {refusal}", 2, "#   ")
     if not one.refusals:
         why = one.candidate.optional
         lines += comment(f"{QUESTION}is its id shown to anyone ({why})? Then:", 2)
-        lines += comment(_entry(one), 2)
+        lines.append(f"  # {_entry(one)}")
     return lines
 
 

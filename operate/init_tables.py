@@ -10,36 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 
 from phasegate.contract.names import TableName
 from phasegate.operate.init_facts import Column, Facts, Table
+from phasegate.operate.init_frameworks import find_frameworks, framework_of
 from phasegate.operate.init_links import Link, find_polymorphic, singulars, words_of
 
 MOST_PROPOSED = 8
 SMALL_ROWS = 1_000
 LARGE_ROWS = 10_000
 PEOPLE = frozenset({"user", "account", "member", "customer", "person"})
-_OWN_NAMES = ("uuid", "guid", "public_id", "public_uuid", "external_id", "uid")
-_FREE_NAMES = ("uuid", "uuid_key", "key_uuid", "phasegate_uuid")
-# The table that a framework keeps its own state in -> its name, and the names of its other tables:
-# their code expects the keys as they are.
-BOOKKEEPING = {
-    "django_migrations": "Django",
-    "schema_migrations": "Rails",
-    "ar_internal_metadata": "Rails",
-    "_prisma_migrations": "Prisma",
-    "alembic_version": "Alembic",
-    "flyway_schema_history": "Flyway",
-    "databasechangelog": "Liquibase",
-    "databasechangeloglock": "Liquibase",
-    "knex_migrations": "Knex",
-    "knex_migrations_lock": "Knex",
-    "goose_db_version": "goose",
-}
-_OF_FRAMEWORKS = {
-    "Django": ("django_", "auth_group", "auth_permission", "auth_user_"),
-    "Rails": ("active_storage_", "action_text_", "action_mailbox_", "solid_"),
-}
+_OWN_NAMES = frozenset({"uuid", "guid", "uid", "public_id", "public_uuid"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,6 @@ class Choice:
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[LeftOut, ...]
-    frameworks: tuple[str, ...]
 
 
 def plan_tables(facts: Facts, links: Iterable[Link], apart: Mapping[TableName, str]) -> Choice:
@@ -96,13 +77,7 @@ def plan_tables(facts: Facts, links: Iterable[Link], apart: Mapping[TableName, s
             found = tuple(incoming[table.name])
             candidates.append(Candidate(table, plan_uuid_column(table), found))
     candidates.sort(key=_weight)
-    return Choice(tuple(_offer(candidates, apart)), tuple(left_out), frameworks)
-
-
-def find_frameworks(facts: Facts) -> tuple[str, ...]:
-    """By the tables in which they keep their state."""
-    names = {one.name.table for one in facts.tables}
-    return tuple(dict.fromkeys(of for name, of in BOOKKEEPING.items() if name in names))
+    return Choice(tuple(_offer(candidates, apart)), tuple(left_out))
 
 
 def is_people(table: TableName) -> bool:
@@ -120,7 +95,7 @@ def _refuse(table: Table, frameworks: tuple[str, ...]) -> str:
     """What its shape alone says against it."""
     if table.locked:
         return "somebody holds, or waits for, ACCESS EXCLUSIVE on it: run init again later"
-    if owner := _framework_of(table.name.table, frameworks):
+    if owner := framework_of(table.name.table, frameworks):
         return f"it belongs to {owner}, whose code expects it as it is"
     if table.kind == "f":
         return "a foreign table: its rows are elsewhere"
@@ -138,15 +113,6 @@ def _refuse(table: Table, frameworks: tuple[str, ...]) -> str:
     for one in table.references:
         if one.column == table.integer_key:
             return f"its key is a reference: it shares the one of {one.table}"
-    return ""
-
-
-def _framework_of(name: str, frameworks: tuple[str, ...]) -> str:
-    if name in BOOKKEEPING:
-        return BOOKKEEPING[name]
-    for framework in frameworks:
-        if name.startswith(_OF_FRAMEWORKS.get(framework, ())):
-            return framework
     return ""
 
 
@@ -178,41 +144,55 @@ def _offer(candidates: list[Candidate], apart: Mapping[TableName, str]) -> Itera
 
 
 def plan_uuid_column(table: Table) -> UuidColumn:
-    """The column that is there and may be taken, else the first free name."""
+    """The column that is there by a name that says what it is, else the first free name.
+
+    One of another name may be a token or somebody else's id, which no row must be given: asked.
+    """
     referring = {one.column for one in table.references}
     found = [
         one
         for one in table.columns
         if one.type == "uuid" and not one.generated and one.name not in referring
     ]
-    named = sorted(
-        (one for one in found if one.name in _OWN_NAMES or one.name in table.uniques),
-        key=lambda one: (one.name not in table.uniques, one.name != "uuid", one.name),
+    named = [one for one in found if _is_own(one, table)]
+    asked = tuple(
+        f"is {one.name} ({describe_uuid(one, table)}) the key that you show? Then uuid_column: "
+        f"{one.name}."
+        for one in found
+        if one not in named[:1]
     )
     if named:
-        return _adopt(named[0], table, named[1:])
-    name = next(one for one in _FREE_NAMES if table.column(one) is None)
+        return _adopt(named[0], table, asked)
+    names = chain(("uuid", "uuid_key"), (f"uuid_key_{number}" for number in count(2)))
+    name = next(one for one in names if table.column(one) is None)
     taken = table.column("uuid")
-    notes = () if taken is None else (f"its column uuid is {taken.type}, so the new one is {name}",)
-    questions = tuple(
-        f"is {one.name} (uuid, not unique) a key of its own? then uuid_column: {one.name}"
-        for one in found
+    notes = () if taken is None else (f"Its column uuid is {taken.type}: the new one is {name}.",)
+    return UuidColumn(name, notes=notes, questions=asked)
+
+
+def _is_own(column: Column, table: Table) -> bool:
+    words = words_of(column.name)
+    if "_".join(words) in _OWN_NAMES:
+        return True
+    of_table = words_of(table.name.table)
+    if not of_table or not words or words[-1] not in ("uuid", "guid"):
+        return False
+    names = {"_".join([*of_table[:-1], one]) for one in singulars(of_table[-1])}
+    return "_".join(words[:-1]) in names
+
+
+def _adopt(column: Column, table: Table, asked: tuple[str, ...]) -> UuidColumn:
+    notes = (
+        f"Its column {column.name} is there: {describe_uuid(column, table)}. Migrate gives it what "
+        "it lacks.",
     )
-    return UuidColumn(name, notes=notes, questions=questions)
-
-
-def _adopt(column: Column, table: Table, others: list[Column]) -> UuidColumn:
-    notes = [f"{column.name} is there: {describe_uuid(column, table)}; migrate gives what it lacks"]
-    questions = []
     if column.name not in table.uniques:
-        questions.append(
-            f"is {column.name} different in every row? nothing proves it, and two alike would stop "
-            "its unique index"
+        unproved = (
+            f"is {column.name} different in every row? Nothing proves it, and two alike would stop "
+            "its unique index.",
         )
-    if others:
-        listed = ", ".join(one.name for one in others)
-        questions.append(f"is {column.name} the one that you show, or {listed}?")
-    return UuidColumn(column.name, True, tuple(notes), tuple(questions))
+        return UuidColumn(column.name, True, notes, unproved + asked)
+    return UuidColumn(column.name, True, notes, asked)
 
 
 def describe_uuid(column: Column, table: Table) -> str:
