@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.contract.settings_monitoring import RUNBOOKS
+from phasegate.dashboards.export import (
+    FOLDER,
+    render_config_maps,
+    render_git_sync,
+    render_provisioning,
+)
 
 EPILOG = """\b
 Example:
   phasegate dashboards build --config phasegate.yaml --output ./dashboards
   phasegate dashboards build --output ./dashboards --overlay ours.jsonnet
+  phasegate dashboards build --config phasegate.yaml --format configmap
   phasegate dashboards check --config phasegate.yaml --output ./dashboards
 
 An overlay is `function(board) board + {refresh: '1m'}`; it is asked for each board.
@@ -31,6 +39,12 @@ Exit codes:
   1  a file differs from what is built; the difference is printed
   2  the flags, the configuration or the overlay cannot be used, or a file cannot be written
 """
+FORMS: Mapping[str, Callable[[Mapping[str, str], str], Mapping[str, str]]] = {
+    "json": lambda boards, folder: boards,  # noqa: ARG005
+    "provisioning": render_provisioning,
+    "configmap": render_config_maps,
+    "gitsync": render_git_sync,
+}
 PLACES = {
     "preview": "phasegate.dashboards.preview.command:preview",
     "push": "phasegate.dashboards.push_command:push",
@@ -60,11 +74,26 @@ def dashboards() -> None:
     """Grafana boards with the limits of phasegate.yaml."""
 
 
+def _read_folder(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    del ctx, param
+    if not value.strip() or not value.isprintable() or value.strip() in (".", ".."):
+        raise click.BadParameter("expected the name of a folder")
+    return value.strip()
+
+
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
 def _options(function: _F) -> _F:
     for option in (
+        click.option(
+            "--folder", callback=_read_folder, default=FOLDER, show_default=True,
+            help="The folder's name in Grafana.",
+        ),
+        click.option(
+            "--format", "form", type=click.Choice(list(FORMS)), default="json", show_default=True,
+            help="For importing, file provisioning, Kubernetes with Grafana's sidecar, Git Sync.",
+        ),
         click.option(
             "--overlay", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonnet",
             help="Your own changes to each board.",
@@ -84,14 +113,15 @@ def _options(function: _F) -> _F:
 
 @dashboards.command(epilog=EPILOG)
 @_options
-def build(*, config: Path | None, output: Path, overlay: Path | None) -> None:
+def build(*, config: Path | None, output: Path, **how: Any) -> None:
     """Write the files."""
     settings = read_settings(config)
-    files = _render(settings, overlay)
+    files = _render(settings, **how)
     try:
-        output.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (output / name).write_text(text, encoding="utf-8", newline="\n")
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise click.UsageError(f"--output: {error.filename}: {error.strerror}") from error
     for name in files:
@@ -102,9 +132,9 @@ def build(*, config: Path | None, output: Path, overlay: Path | None) -> None:
 
 @dashboards.command(epilog=EPILOG)
 @_options
-def check(*, config: Path | None, output: Path, overlay: Path | None) -> None:
+def check(*, config: Path | None, output: Path, **how: Any) -> None:
     """Print how the files differ from what would be built."""
-    difference = "".join(diff_files(_render(read_settings(config), overlay), output))
+    difference = "".join(diff_files(_render(read_settings(config), **how), output))
     click.echo(difference, nl=False)
     if difference:
         click.echo(f"{output} is not what is built: phasegate dashboards build", err=True)
@@ -129,12 +159,19 @@ def diff_files(files: Mapping[str, str], folder: Path) -> Iterator[str]:
         )
 
 
-def _render(settings: Settings, overlay: Path | None) -> dict[str, str]:
+def _render(
+    settings: Settings, *, overlay: Path | None, form: str, folder: str
+) -> Mapping[str, str]:
     # grafanalib and jsonnet are loaded by who builds alone.
     from phasegate.dashboards.build import render_boards  # noqa: PLC0415
 
     if overlay is None:
-        return render_boards(settings)
+        return FORMS[form](render_boards(settings), folder)
+    from phasegate.dashboards.lint import lint_board  # noqa: PLC0415
     from phasegate.dashboards.overlay import Overlay  # noqa: PLC0415
 
-    return render_boards(settings, Overlay(overlay).apply)
+    boards = render_boards(settings, Overlay(overlay).apply)
+    for name, text in boards.items():
+        for fault in lint_board(json.loads(text)):
+            click.echo(f"{name}: {fault}", err=True)
+    return FORMS[form](boards, folder)

@@ -85,7 +85,6 @@ def _query(
         "label": label,
         "description": description,
         "datasource": dict(DATASOURCE),
-        "definition": query,
         "query": {"query": query, "refId": "StandardVariableQuery"},
         "refresh": _WITH_THE_RANGE,
         "sort": _BY_NAME,
