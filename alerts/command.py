@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ from typing import TypeVar
 import click
 
 from phasegate.alerts.build import diff_files, render_all, write_files
-from phasegate.alerts.targets import find_targets
+from phasegate.alerts.targets import find_targets, load_target
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.contract.settings_monitoring import RUNBOOKS
@@ -29,7 +30,21 @@ Exit codes:
 """
 
 
-@click.group(epilog=EPILOG)
+def _describe_targets() -> str:
+    lines = [
+        line
+        for name in find_targets()
+        for line in textwrap.wrap(
+            load_target(name).HELP,
+            width=78,
+            initial_indent=f"  {name:<13} ",
+            subsequent_indent=" " * 16,
+        )
+    ]
+    return "\n".join(["\b", "Targets:", *lines])
+
+
+@click.group(epilog=f"{_describe_targets()}\n\n{EPILOG}")
 def alerts() -> None:
     """Alerts and recording rules with the limits of phasegate.yaml, for the tool that you use."""
 

@@ -43,3 +43,8 @@ class Monitoring:
         HttpUrl(), "The base of the Grafana that shows the boards.", GRAFANA,
         example='"https://grafana.example"',
     )  # fmt: skip
+    datasource: str = setting(
+        Text("a uid", r"[A-Za-z0-9_-]{1,40}"),
+        "The uid of Grafana's data source of that Prometheus, for alert rules of Grafana's own.",
+        "prometheus",
+    )

@@ -18,11 +18,10 @@ from phasegate.contract.promql import select
 from phasegate.contract.settings import Settings
 from phasegate.contract.units import format_duration
 
-DATASOURCE = "prometheus"
 HELP = (
-    f"alert rules for file provisioning of Grafana 11 or later; replace the datasource uid "
-    f"`{DATASOURCE}` by that of your Prometheus; without keepFiringFor, which files know from "
-    f"12.1.2 on; Grafana inhibits nothing: a critical alert comes beside its warning"
+    "alert rules for file provisioning of Grafana 11 or later; monitoring.datasource is the uid of "
+    "your Prometheus there; without keepFiringFor, which files know from 12.1.2 on; Grafana "
+    "inhibits nothing: a critical alert comes beside its warning"
 )
 LOOK_BACK_SECONDS = 600
 LEAST = -(10**15)
@@ -54,7 +53,10 @@ def _rule(alert: Alert, group: Group, settings: Settings) -> dict[str, Any]:
         "uid": make_uid(alert, settings),
         "title": f"{alert.name} ({alert.severity})" if _is_twice(alert, group) else alert.name,
         "condition": "B",
-        "data": [_query(write_out(alert.expression, group, settings)), _anything()],
+        "data": [
+            _query(write_out(alert.expression, group, settings), settings.monitoring.datasource),
+            _anything(),
+        ],
         "dashboardUid": board,
         "panelId": int(panel),
         "noDataState": "OK",
@@ -91,14 +93,14 @@ def _is_twice(alert: Alert, group: Group) -> bool:
     return sum(one.name == alert.name for one in group.alerts) > 1
 
 
-def _query(expression: str) -> dict[str, Any]:
+def _query(expression: str, datasource: str) -> dict[str, Any]:
     return {
         "refId": "A",
         "relativeTimeRange": {"from": LOOK_BACK_SECONDS, "to": 0},
-        "datasourceUid": DATASOURCE,
+        "datasourceUid": datasource,
         "model": {
             "refId": "A",
-            "datasource": {"type": "prometheus", "uid": DATASOURCE},
+            "datasource": {"type": "prometheus", "uid": datasource},
             "editorMode": "code",
             "expr": expression,
             "instant": True,

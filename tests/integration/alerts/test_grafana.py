@@ -152,6 +152,12 @@ def test_the_condition_is_that_the_query_returned_anything_even_zero() -> None:
         assert rule["noDataState"] == "OK"
 
 
+def test_the_data_source_is_that_of_the_configuration() -> None:
+    for rule in list_rules(build(Settings(monitoring=Monitoring(datasource="mimir-eu")))):
+        query, _ = rule["data"]
+        assert query["datasourceUid"] == query["model"]["datasource"]["uid"] == "mimir-eu"
+
+
 def test_nothing_that_the_environment_replaces_has_a_dollar_sign() -> None:
     labels = {"service": "$HOME"}
     for rule in list_rules(build(Settings(monitoring=Monitoring(labels=labels)))):
