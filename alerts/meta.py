@@ -38,6 +38,7 @@ def make_meta(settings: Settings) -> tuple[Alert, ...]:
     job = {"job": settings.monitoring.job}
     return (
         *_of_the_exporter(job),
+        *_of_collectors(job),
         *_of_the_settings(settings, job),
         *_of_the_audit_log(job),
         *_of_the_cache(job),
@@ -80,6 +81,9 @@ def _of_the_exporter(job: dict[str, str]) -> Iterator[Alert]:
         "are inconclusive meanwhile.",
         page="exporter", panel=("overview", "freshness"),
     )  # fmt: skip
+
+
+def _of_collectors(job: dict[str, str]) -> Iterator[Alert]:
     yield Alert(
         name="CollectorFailing", severity="warning",
         expression=f"{select(metrics.COLLECTOR_SUCCESS.name, job)} < 1", hold=300, keep=300,

@@ -99,6 +99,9 @@ CRITERIA: dict[str, Criterion] = {
             "{{ with $labels.target }}Target{{ else }}Health check{{ end }} "
             "{{ or $labels.target $labels.check }}",
             *("exporter", ("overview", "targets"), "critical"),
+            # As long as a window that saw the outage, and what it makes fire, can last: until then
+            # it inhibits those, which would wake somebody for what is over.
+            660,
         ),
     ),
     "uuid_lookup_latency": Criterion(

@@ -152,7 +152,7 @@
           alert: 'TargetDown',
           expr: 'phasegate_up{job=' + job + '} < 1 or phasegate_health_up{job=' + job + '} < 1',
           'for': '1m',
-          keep_firing_for: '5m',
+          keep_firing_for: '11m',
           labels: {
             severity: 'critical',
             team: c.team,
