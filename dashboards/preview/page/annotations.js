@@ -6,21 +6,36 @@ import { planStep, queryRange } from "./prometheus.js";
 
 // The queries of a board that are drawn here.
 export function annotationQueries(board) {
-  return (board.annotations?.list ?? []).filter((one) => (one.expr || one.target?.expr) && one.datasource?.uid !== "-- Grafana --")
+  return (board.annotations?.list ?? [])
+    .filter((one) => (one.expr || one.target?.expr) && one.datasource?.uid !== "-- Grafana --")
     .map((one) => ({ ...one, enabled: one.enable !== false }));
 }
 
 // [{ at, end, title, text, name, color, filter }], times in milliseconds.
 export async function fetchAnnotations(query, range, lookup) {
   const { step, scrape } = planStep(range, 1000, query.step || "60s");
-  const expr = interpolate(query.expr ?? query.target.expr, firstOf(builtins(range, step, scrape), lookup), forPromql);
+  const expr = interpolate(
+    query.expr ?? query.target.expr,
+    firstOf(builtins(range, step, scrape), lookup),
+    forPromql,
+  );
   const found = await queryRange(expr, range, step);
   return found.result.flatMap((series) => {
-    const fill = (format) => (format ?? "").replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => series.metric[label] ?? "");
+    const fill = (format) =>
+      (format ?? "").replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => series.metric[label] ?? "");
     const title = fill(query.titleFormat) || query.name;
-    const tags = (query.tagKeys || "").split(",").map((key) => series.metric[key.trim()]).filter(Boolean);
+    const tags = (query.tagKeys || "")
+      .split(",")
+      .map((key) => series.metric[key.trim()])
+      .filter(Boolean);
     const text = [fill(query.textFormat), ...tags].filter(Boolean).join(" · ");
-    const shared = { title, text, name: query.name, color: cssColor(query.iconColor ?? "red"), filter: query.filter };
+    const shared = {
+      title,
+      text,
+      name: query.name,
+      color: cssColor(query.iconColor ?? "red"),
+      filter: query.filter,
+    };
     const spans = query.useValueForTime ? moments(series.values) : regions(series.values, step);
     return spans.map((one) => ({ ...shared, ...one }));
   });
@@ -28,7 +43,9 @@ export async function fetchAnnotations(query, range, lookup) {
 
 // Each value is a time of its own, in milliseconds.
 function moments(points) {
-  return [...new Set(points.map(([, text]) => Math.floor(Number(text))))].filter((at) => at > 0).map((at) => ({ at, end: at }));
+  return [...new Set(points.map(([, text]) => Math.floor(Number(text))))]
+    .filter((at) => at > 0)
+    .map((at) => ({ at, end: at }));
 }
 
 // Neighbouring samples that are not zero are one span.

@@ -17,9 +17,12 @@ async function fetchJson(path) {
 
 function readState(address, definition) {
   return {
-    from: address.get("from") || definition.time?.from || "now-1h", to: address.get("to") || definition.time?.to || "now",
-    refresh: address.get("refresh") ?? (definition.refresh || ""), theme: address.get("theme") === "light" ? "light" : "dark",
-    viewPanel: address.get("viewPanel") ?? "", timezone: address.get("timezone") ?? definition.timezone ?? "",
+    from: address.get("from") || definition.time?.from || "now-1h",
+    to: address.get("to") || definition.time?.to || "now",
+    refresh: address.get("refresh") ?? (definition.refresh || ""),
+    theme: address.get("theme") === "light" ? "light" : "dark",
+    viewPanel: address.get("viewPanel") ?? "",
+    timezone: address.get("timezone") ?? definition.timezone ?? "",
   };
 }
 
@@ -30,7 +33,10 @@ class Page {
     this.zone = address.get("timezone");
     this.state = readState(address, definition);
     this.links = new Links(boards, () => ({ ...this.state, variables: this.board.variables }));
-    this.board = new Board(definition, this.state, address, { links: this.links, onChange: (what) => this.onChange(what) });
+    this.board = new Board(definition, this.state, address, {
+      links: this.links,
+      onChange: (what) => this.onChange(what),
+    });
     document.title = `${definition.title} – preview`;
     this.setTheme(this.state.theme);
     this.layOut();
@@ -44,34 +50,67 @@ class Page {
   }
 
   drawHead() {
-    place("toolbar").replaceChildren(...makeToolbar(this.board, this.boards, {
-      onRange: (from, to) => this.board.change({ from, to }),
-      onRefresh: () => this.board.refresh(),
-      onTheme: () => { this.setTheme(this.state.theme === "dark" ? "light" : "dark"); this.writeAddress(); this.drawHead(); },
-      onInterval: (interval) => { this.setInterval(interval); this.writeAddress(); },
-    }));
+    place("toolbar").replaceChildren(
+      ...makeToolbar(this.board, this.boards, {
+        onRange: (from, to) => this.board.change({ from, to }),
+        onRefresh: () => this.board.refresh(),
+        onTheme: () => {
+          this.setTheme(this.state.theme === "dark" ? "light" : "dark");
+          this.writeAddress();
+          this.drawHead();
+        },
+        onInterval: (interval) => {
+          this.setInterval(interval);
+          this.writeAddress();
+        },
+      }),
+    );
     const open = document.activeElement?.closest?.("#controls [data-variable]")?.dataset.variable;
-    place("controls").replaceChildren(...makeControls(this.board, {
-      onVariable: (variable, values) => { variable.values = values; variable.fromAddress = true; this.writeAddress(); this.board.refresh(variable.name); },
-      onAnnotation: (query, enabled) => { query.enabled = enabled; this.board.refresh("panels"); },
-    }));
+    place("controls").replaceChildren(
+      ...makeControls(this.board, {
+        onVariable: (variable, values) => {
+          variable.values = values;
+          variable.fromAddress = true;
+          this.writeAddress();
+          this.board.refresh(variable.name);
+        },
+        onAnnotation: (query, enabled) => {
+          query.enabled = enabled;
+          this.board.refresh("panels");
+        },
+      }),
+    );
     // A list of several values stays open while they are chosen.
-    place("controls").querySelector(`[data-variable="${CSS.escape(open ?? "")}"] details`)?.setAttribute("open", "");
+    place("controls")
+      .querySelector(`[data-variable="${CSS.escape(open ?? "")}"] details`)
+      ?.setAttribute("open", "");
   }
 
   onChange(what) {
     if (what === "layout" || what === "range") this.writeAddress();
     if (what === "layout") this.layOut();
     if (what === "layout" || what === "range") this.board.refresh();
-    if (what === "loaded" || what === "drawn") this.drawHead();
+    if (what === "loaded") this.drawHead();
     if (what === "drawn") this.showQueries();
   }
 
   // Below a panel that is viewed alone stands what it asked.
   showQueries() {
     const [panel] = this.state.viewPanel ? this.board.panels.values() : [];
-    place("queries")?.replaceChildren(...(panel?.queries ?? []).map((one) => el("div", {},
-      el("h4", {}, `Query ${one.refId}, ${one.step ? `a value each ${one.step / 1000} s` : "one value now"}`), el("pre", {}, one.expr))));
+    place("queries")?.replaceChildren(
+      ...(panel?.queries ?? []).map((one) =>
+        el(
+          "div",
+          {},
+          el(
+            "h4",
+            {},
+            `Query ${one.refId}, ${one.step ? `a value each ${one.step / 1000} s` : "one value now"}`,
+          ),
+          el("pre", {}, one.expr),
+        ),
+      ),
+    );
   }
 
   setTheme(theme) {
@@ -83,7 +122,10 @@ class Page {
     this.state.refresh = interval;
     clearInterval(this.timer);
     const every = parseDuration(interval);
-    if (every >= 1000) this.timer = setInterval(() => { if (!document.hidden) this.board.refresh("panels"); }, every);
+    if (every >= 1000)
+      this.timer = setInterval(() => {
+        if (!document.hidden) this.board.refresh("panels");
+      }, every);
   }
 
   writeAddress() {
@@ -100,15 +142,26 @@ class Page {
 async function start() {
   const uid = decodeURIComponent(location.pathname.split("/")[2] ?? "");
   try {
-    const [definition, boards] = await Promise.all([fetchJson(`/api/boards/${encodeURIComponent(uid)}`), fetchJson("/api/boards")]);
+    const [definition, boards] = await Promise.all([
+      fetchJson(`/api/boards/${encodeURIComponent(uid)}`),
+      fetchJson("/api/boards"),
+    ]);
     globalThis.preview = new Page({ ...definition, uid }, boards);
   } catch (error) {
-    place("board").replaceChildren(el("div", { class: "failure", role: "alert" }, el("strong", {}, "⚠ No board"), el("p", {}, error.message)));
+    place("board").replaceChildren(
+      el(
+        "div",
+        { class: "failure", role: "alert" },
+        el("strong", {}, "⚠ No board"),
+        el("p", {}, error.message),
+      ),
+    );
     document.documentElement.dataset.state = "error";
   }
 }
 
 document.addEventListener("click", (event) => {
-  for (const one of document.querySelectorAll("details.menu[open]")) if (!one.contains(event.target)) one.removeAttribute("open");
+  for (const one of document.querySelectorAll("details.menu[open]"))
+    if (!one.contains(event.target)) one.removeAttribute("open");
 });
 start();

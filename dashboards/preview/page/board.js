@@ -17,6 +17,7 @@ export class Board {
     this.variables = new Variables(definition.templating?.list ?? [], address);
     this.annotationQueries = annotationQueries(definition);
     this.annotations = [];
+    this.annotationErrors = [];
     this.panels = new Map();
     setZone(state.timezone);
     this.updateRange();
@@ -56,20 +57,42 @@ export class Board {
     this.onChange("viewPanel" in changes ? "layout" : "range");
   }
 
-  // Asks for everything anew, and is done when every panel is.
+  // Asks anew, and is done when every panel is: for everything, for what depends on a variable that
+  // was chosen, or for the panels alone (`panels`). What is asked later wins.
   async refresh(changed) {
+    this.turn = (this.turn ?? 0) + 1;
+    const { turn } = this;
     document.documentElement.dataset.state = "loading";
     this.updateRange();
-    if (changed !== "panels") await this.variables.load(this.range, changed);
-    this.onChange("loaded");
-    const failed = [];
-    const found = await Promise.all(this.annotationQueries.filter((one) => one.enabled).map((one) => (
-      fetchAnnotations(one, this.range, this.variables.lookup).catch((error) => { failed.push(`${one.name}: ${error.message}`); return []; }))));
-    this.annotations = found.flat();
-    this.annotationErrors = failed;
-    await Promise.all([...this.panels.values()].filter((one) => one.node.isConnected).map((one) => one.load()));
+    if (changed !== "panels") {
+      await this.variables.load(this.range, changed);
+      if (turn !== this.turn) return;
+      this.onChange("loaded");
+    }
+    await this.loadAnnotations();
+    if (turn !== this.turn) return;
+    await Promise.all(
+      [...this.panels.values()].filter((one) => one.node.isConnected).map((one) => one.load()),
+    );
+    if (turn !== this.turn) return;
     this.onChange("drawn");
     document.documentElement.dataset.state = "ready";
+  }
+
+  async loadAnnotations() {
+    const failed = [];
+    const enabled = this.annotationQueries.filter((one) => one.enabled);
+    const asked = enabled.map((one) =>
+      fetchAnnotations(one, this.range, this.variables.lookup).catch((error) => {
+        failed.push(`${one.name}: ${error.message}`);
+        return [];
+      }),
+    );
+    this.annotations = (await Promise.all(asked)).flat();
+    if (failed.join() !== this.annotationErrors.join()) {
+      this.annotationErrors = failed;
+      this.onChange("loaded");
+    }
   }
 
   // Puts the panels into `place`: all of them, or the one that is viewed alone.
@@ -79,25 +102,45 @@ export class Board {
     const all = (this.definition.panels ?? []).flatMap((one) => [one, ...(one.panels ?? [])]);
     const alone = viewed && all.find((one) => String(one.id) === viewed && one.type !== "row");
     place.classList.toggle("alone", Boolean(alone));
-    if (alone) return place.replaceChildren(this.makePanel(alone), el("div", { class: "queries", id: "queries" }));
-    return place.replaceChildren(...splitRows(this.definition.panels ?? []).flatMap((row) => this.makeRow(row)));
+    if (alone)
+      return place.replaceChildren(this.makePanel(alone), el("div", { class: "queries", id: "queries" }));
+    return place.replaceChildren(
+      ...splitRows(this.definition.panels ?? []).flatMap((row) => this.makeRow(row)),
+    );
   }
 
   makeRow({ row, panels }) {
-    const grid = el("div", { class: "grid" }, panels.map((one) => this.makePanel(one, row ? row.gridPos.y + 1 : 0, panels)));
+    const grid = el(
+      "div",
+      { class: "grid" },
+      panels.map((one) => this.makePanel(one, row ? row.gridPos.y + 1 : 0, panels)),
+    );
     if (!row) return [grid];
     const title = interpolate(row.title ?? "", this.variables.lookup, (value) => [value].flat().join(" + "));
     const isOpen = this.opened?.get(row.id) ?? !row.collapsed;
-    const toggle = el("button", { type: "button", class: "row-title", "aria-expanded": String(isOpen), onclick: () => {
-      const open = toggle.getAttribute("aria-expanded") !== "true";
-      toggle.setAttribute("aria-expanded", String(open));
-      this.opened ??= new Map();
-      this.opened.set(row.id, open);
-      if (!open) return grid.remove();
-      toggle.after(grid);
-      for (const one of panels) this.panels.get(one.id)?.load();
-      return undefined;
-    } }, el("span", { class: "caret", "aria-hidden": "true" }), title, isOpen ? null : el("span", { class: "count" }, ` (${panels.length} panels)`));
+    const toggle = el(
+      "button",
+      {
+        type: "button",
+        class: "row-title",
+        "aria-expanded": String(isOpen),
+        onclick: () => {
+          const open = toggle.getAttribute("aria-expanded") !== "true";
+          toggle.setAttribute("aria-expanded", String(open));
+          this.opened ??= new Map();
+          this.opened.set(row.id, open);
+          if (!open) return grid.remove();
+          toggle.after(grid);
+          for (const one of panels) this.panels.get(one.id)?.load();
+          return undefined;
+        },
+      },
+      el("span", { class: "caret", "aria-hidden": "true" }),
+      title,
+      isOpen
+        ? null
+        : el("span", { class: "count" }, ` (${panels.length} ${panels.length === 1 ? "panel" : "panels"})`),
+    );
     return isOpen ? [toggle, grid] : [toggle];
   }
 

@@ -2,7 +2,16 @@
 
 // Okabe and Ito's, in the order in which neighbours differ most; the eighth is a grey, since black
 // is not seen on dark.
-export const PALETTE = ["#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#999999"];
+export const PALETTE = [
+  "#56B4E9",
+  "#E69F00",
+  "#009E73",
+  "#CC79A7",
+  "#D55E00",
+  "#0072B2",
+  "#F0E442",
+  "#999999",
+];
 
 const HUES = {
   green: ["#37872D", "#56A64B", "#73BF69", "#96D98D", "#C8F2C2"],
@@ -13,8 +22,14 @@ const HUES = {
   purple: ["#8F3BB8", "#A352CC", "#B877D9", "#CA95E5", "#DEB6F2"],
 };
 const SHADES = ["dark-", "semi-dark-", "", "light-", "super-light-"];
-const PLAIN = { text: "var(--text)", transparent: "transparent", black: "#000000", white: "#FFFFFF",
-  gray: "#808080", grey: "#808080" };
+const PLAIN = {
+  text: "var(--text)",
+  transparent: "transparent",
+  black: "#000000",
+  white: "#FFFFFF",
+  gray: "#808080",
+  grey: "#808080",
+};
 
 // A colour for CSS from what a board writes; grey for what is none.
 export function cssColor(written) {

@@ -39,13 +39,19 @@ export function textWidth(text, size = 12, weight = 400) {
 
 // What opens a text on a pointer and on the keyboard, and reads it to who sees neither.
 export function hint(sign, text, kind = "") {
-  return el("span", { class: `hint ${kind}`, tabindex: 0, role: "note", "aria-label": text },
+  return el(
+    "span",
+    { class: `hint ${kind}`, tabindex: 0, role: "note", "aria-label": text },
     el("span", { class: "sign", "aria-hidden": "true" }, sign),
-    el("span", { class: "bubble", "aria-hidden": "true" }, text));
+    el("span", { class: "bubble", "aria-hidden": "true" }, text),
+  );
 }
 
 // The size of a box without its padding.
 export function roomIn(box) {
   const { paddingLeft, paddingRight, paddingTop, paddingBottom } = getComputedStyle(box);
-  return { width: box.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight), height: box.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom) };
+  return {
+    width: box.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight),
+    height: box.clientHeight - parseFloat(paddingTop) - parseFloat(paddingBottom),
+  };
 }

@@ -14,7 +14,8 @@ export function resolveFields(frames, fieldConfig) {
       field.config = structuredClone(defaults);
       field.title = nameOf(field);
       for (const { matcher, properties } of overrides) {
-        if (matches(matcher, field, frame)) properties.forEach((one) => setProperty(field.config, one.id, one.value));
+        if (matches(matcher, field, frame))
+          properties.forEach((one) => setProperty(field.config, one.id, one.value));
       }
       if (field.type === "time") delete field.config.unit;
       if (field.config.displayName) field.title = fillName(field.config.displayName, field);
@@ -34,18 +35,30 @@ function nameOf(field) {
   if (field.dsName) return field.dsName;
   const labels = Object.entries(field.labels ?? {});
   if (field.name !== "Value" || !labels.length) return field.name;
-  return labels.length === 1 ? labels[0][1] : `{${labels.map(([key, value]) => `${key}="${value}"`).join(", ")}}`;
+  return labels.length === 1
+    ? labels[0][1]
+    : `{${labels.map(([key, value]) => `${key}="${value}"`).join(", ")}}`;
 }
 
 function fillName(written, field) {
-  return interpolate(written, (name, path) => {
-    if (name === "__series") return { name, value: field.dsName ?? field.title };
-    if (name !== "__field") return undefined;
-    if (path === "name" || path === "displayName") return { name, value: field.dsName ?? field.name };
-    if (path === "labels") return { name, value: Object.entries(field.labels).map((one) => one.join("=")).join(", ") };
-    const label = /^labels\.(?:"(.+)"|(.+))$/.exec(path ?? "");
-    return label ? { name, value: field.labels[label[1] ?? label[2]] ?? "" } : undefined;
-  }, (value) => String(value));
+  return interpolate(
+    written,
+    (name, path) => {
+      if (name === "__series") return { name, value: field.dsName ?? field.title };
+      if (name !== "__field") return undefined;
+      if (path === "name" || path === "displayName") return { name, value: field.dsName ?? field.name };
+      if (path === "labels")
+        return {
+          name,
+          value: Object.entries(field.labels)
+            .map((one) => one.join("="))
+            .join(", "),
+        };
+      const label = /^labels\.(?:"(.+)"|(.+))$/.exec(path ?? "");
+      return label ? { name, value: field.labels[label[1] ?? label[2]] ?? "" } : undefined;
+    },
+    (value) => String(value),
+  );
 }
 
 function matches({ id, options }, field, frame) {
@@ -76,8 +89,12 @@ function fieldColor(field) {
 function spreadByName(fields) {
   const taken = new Set();
   for (const field of fields) {
-    const wished = [...field.title].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)) >>> 0, 7) % PALETTE.length;
-    const free = [...PALETTE.keys()].map((step) => (wished + step) % PALETTE.length).find((one) => !taken.has(one)) ?? wished;
+    const wished =
+      [...field.title].reduce((hash, letter) => (Math.imul(hash, 31) + letter.codePointAt(0)) >>> 0, 7) %
+      PALETTE.length;
+    const free =
+      [...PALETTE.keys()].map((step) => (wished + step) % PALETTE.length).find((one) => !taken.has(one)) ??
+      wished;
     taken.add(free);
     field.color = paletteColor(free);
   }
@@ -89,10 +106,15 @@ export const usesPalette = (config) => !["fixed", "shades", "thresholds"].includ
 export function thresholdSteps(config, bounds) {
   const { mode, steps = [] } = config.thresholds ?? {};
   const { min, max } = bounds ?? { min: config.min ?? 0, max: config.max ?? 100 };
-  return steps.map(({ color, value }) => {
-    const bare = value === null || value === undefined ? -Infinity : Number(value);
-    return { color: cssColor(color), value: mode === "percentage" && bare > -Infinity ? min + (bare / 100) * (max - min) : bare };
-  }).sort((a, b) => a.value - b.value);
+  return steps
+    .map(({ color, value }) => {
+      const bare = value === null || value === undefined ? -Infinity : Number(value);
+      return {
+        color: cssColor(color),
+        value: mode === "percentage" && bare > -Infinity ? min + (bare / 100) * (max - min) : bare,
+      };
+    })
+    .sort((a, b) => a.value - b.value);
 }
 
 // The colour of one value, and what a mapping says of it.
@@ -101,9 +123,19 @@ export function display(value, config, color, bounds) {
   const parts = formatParts(value, config.unit, config.decimals);
   if (mapped?.text) Object.assign(parts, { prefix: "", text: mapped.text, suffix: "" });
   const bare = value === null || value === undefined || Number.isNaN(value);
-  if (bare && !mapped?.text) Object.assign(parts, { prefix: "", text: config.noValue ?? (Number.isNaN(value) ? "NaN" : "–"), suffix: "" });
+  if (bare && !mapped?.text)
+    Object.assign(parts, {
+      prefix: "",
+      text: config.noValue ?? (Number.isNaN(value) ? "NaN" : "–"),
+      suffix: "",
+    });
   const mappedColor = mapped?.color && cssColor(mapped.color);
-  return { ...parts, all: `${parts.prefix}${parts.text}${parts.suffix}`, mapped: Boolean(mapped?.text), color: mappedColor || valueColor(value, config, color, bounds) };
+  return {
+    ...parts,
+    all: `${parts.prefix}${parts.text}${parts.suffix}`,
+    mapped: Boolean(mapped?.text),
+    color: mappedColor || valueColor(value, config, color, bounds),
+  };
 }
 
 function valueColor(value, config, color, bounds) {
@@ -121,10 +153,20 @@ function valueColor(value, config, color, bounds) {
 function findMapping(value, mappings) {
   for (const { type, options } of mappings ?? []) {
     if (type === "value" && Object.hasOwn(options, String(value))) return options[String(value)];
-    if (type === "range" && typeof value === "number" && value >= (options.from ?? -Infinity) && value <= (options.to ?? Infinity)) return options.result;
+    if (
+      type === "range" &&
+      typeof value === "number" &&
+      value >= (options.from ?? -Infinity) &&
+      value <= (options.to ?? Infinity)
+    )
+      return options.result;
     if (type === "regex" && typeof value === "string") {
       const found = toRegex(options.pattern).exec(value);
-      if (found) return { ...options.result, text: options.result.text?.replace(/\$(\d)/g, (_, group) => found[group] ?? "") };
+      if (found)
+        return {
+          ...options.result,
+          text: options.result.text?.replace(/\$(\d)/g, (_, group) => found[group] ?? ""),
+        };
     }
     if (type === "special" && isSpecial(options.match, value)) return options.result;
   }
@@ -134,5 +176,14 @@ function findMapping(value, mappings) {
 function isSpecial(match, value) {
   const isNull = value === null || value === undefined;
   const isNaN = Number.isNaN(value);
-  return { null: isNull, nan: isNaN, "null+nan": isNull || isNaN, true: value === true, false: value === false, empty: value === "" }[match] ?? false;
+  return (
+    {
+      null: isNull,
+      nan: isNaN,
+      "null+nan": isNull || isNaN,
+      true: value === true,
+      false: value === false,
+      empty: value === "",
+    }[match] ?? false
+  );
 }

@@ -13,8 +13,13 @@ function seriesFrames(answer, target) {
     const { times, values } = pointsOf(one, answer);
     const { __name__: metric, ...labels } = one.metric;
     const value = { name: "Value", type: "number", values, labels, metric };
-    return { refId: target.refId, fields: [{ name: "Time", type: "time", values: times, labels: {} },
-      { ...value, dsName: legendName(target, one.metric, answer.result) }] };
+    return {
+      refId: target.refId,
+      fields: [
+        { name: "Time", type: "time", values: times, labels: {} },
+        { ...value, dsName: legendName(target, one.metric, answer.result) },
+      ],
+    };
   });
 }
 
@@ -39,15 +44,16 @@ function legendName(target, metric, all) {
     return written.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => metric[label] ?? "");
   }
   if (written === "__auto") {
-    const names = [...new Set(all.flatMap((one) => Object.keys(one.metric)))]
-      .filter((name) => new Set(all.map((one) => one.metric[name])).size > 1);
+    const names = [...new Set(all.flatMap((one) => Object.keys(one.metric)))].filter(
+      (name) => new Set(all.map((one) => one.metric[name])).size > 1,
+    );
     if (names.length === 1) return metric[names[0]] ?? "";
     if (all.length === 1 && !Object.keys(metric).length) return target.expr;
   }
   return fullName(metric) || target.expr;
 }
 
-export function fullName(metric) {
+function fullName(metric) {
   const { __name__: name = "", ...labels } = metric;
   const inside = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
   return inside.length ? `${name}{${inside.join(", ")}}` : name;
@@ -55,17 +61,33 @@ export function fullName(metric) {
 
 function tableFrame(answer, target, several) {
   const names = [...new Set(answer.result.flatMap((one) => Object.keys(one.metric)))].sort();
-  const rows = answer.result.flatMap((one) => (one.values ?? [one.value]).map(([at, text]) => ({ metric: one.metric, at, text })));
-  return { refId: target.refId, fields: [
-    { name: "Time", type: "time", labels: {}, values: rows.map((row) => row.at * 1000) },
-    ...names.map((name) => ({ name, type: "string", labels: {}, values: rows.map((row) => row.metric[name] ?? "") })),
-    { name: several ? `Value #${target.refId}` : "Value", type: "number", labels: {}, values: rows.map((row) => Number(row.text)) },
-  ] };
+  const rows = answer.result.flatMap((one) =>
+    (one.values ?? [one.value]).map(([at, text]) => ({ metric: one.metric, at, text })),
+  );
+  return {
+    refId: target.refId,
+    fields: [
+      { name: "Time", type: "time", labels: {}, values: rows.map((row) => row.at * 1000) },
+      ...names.map((name) => ({
+        name,
+        type: "string",
+        labels: {},
+        values: rows.map((row) => row.metric[name] ?? ""),
+      })),
+      {
+        name: several ? `Value #${target.refId}` : "Value",
+        type: "number",
+        labels: {},
+        values: rows.map((row) => Number(row.text)),
+      },
+    ],
+  };
 }
 
 // Buckets by their upper edges; what is cumulative in Prometheus is what each bucket alone holds here.
 function heatmapFrames(answer, target) {
-  const edge = (one) => (one.metric.le === undefined ? NaN : Number(one.metric.le.replace("+Inf", "Infinity")));
+  const edge = (one) =>
+    one.metric.le === undefined ? NaN : Number(one.metric.le.replace("+Inf", "Infinity"));
   const buckets = answer.result.filter((one) => !Number.isNaN(edge(one))).sort((a, b) => edge(a) - edge(b));
   if (!buckets.length) return [];
   let below = [];
@@ -73,11 +95,26 @@ function heatmapFrames(answer, target) {
   const fields = buckets.map((one) => {
     const found = pointsOf(one, answer);
     times = found.times;
-    const alone = found.values.map((value, index) => (value === null ? null : Math.max(0, value - (below[index] ?? 0))));
+    const alone = found.values.map((value, index) =>
+      value === null ? null : Math.max(0, value - (below[index] ?? 0)),
+    );
     below = found.values;
-    return { name: one.metric.le, type: "number", values: alone, labels: { le: one.metric.le }, edge: edge(one), dsName: one.metric.le };
+    return {
+      name: one.metric.le,
+      type: "number",
+      values: alone,
+      labels: { le: one.metric.le },
+      edge: edge(one),
+      dsName: one.metric.le,
+    };
   });
-  return [{ refId: target.refId, isHeatmap: true, fields: [{ name: "Time", type: "time", values: times, labels: {} }, ...fields] }];
+  return [
+    {
+      refId: target.refId,
+      isHeatmap: true,
+      fields: [{ name: "Time", type: "time", values: times, labels: {} }, ...fields],
+    },
+  ];
 }
 
 export const timeField = (frame) => frame.fields.find((one) => one.type === "time");

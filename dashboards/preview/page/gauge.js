@@ -39,22 +39,74 @@ function dial(one, options, { width, height, named }) {
   const center = [width / 2, (tall - 14 - outer * 1.4) / 2 + outer];
   const thick = outer * 0.22;
   const radius = outer - thick / 2 - 8;
-  const root = svg("svg", { width, height: tall, role: "img", "aria-label": `${one.title}: ${one.shown.all}` },
-    svg("path", { class: "track", d: arc(center, radius, 0, 1), "stroke-width": thick }));
+  const root = svg(
+    "svg",
+    { width, height: tall, role: "img", "aria-label": `${one.title}: ${one.shown.all}` },
+    svg("path", { class: "track", d: arc(center, radius, 0, 1), "stroke-width": thick }),
+  );
   const reached = one.value === null ? 0 : share(one.value);
-  if (reached > 0) root.append(svg("path", { d: arc(center, radius, 0, reached), stroke: one.shown.color, "stroke-width": thick, fill: "none" }));
+  if (reached > 0)
+    root.append(
+      svg("path", {
+        d: arc(center, radius, 0, reached),
+        stroke: one.shown.color,
+        "stroke-width": thick,
+        fill: "none",
+      }),
+    );
   const steps = thresholdSteps(one.config, limits);
   if (options.showThresholdMarkers !== false) {
     steps.forEach(({ color, value }, index) => {
-      const [from, to] = [share(Math.max(value, limits.min)), share(Math.min(steps[index + 1]?.value ?? limits.max, limits.max))];
-      if (to > from) root.append(svg("path", { d: arc(center, outer - 3, from, to), stroke: color, "stroke-width": 5, fill: "none" }));
+      const [from, to] = [
+        share(Math.max(value, limits.min)),
+        share(Math.min(steps[index + 1]?.value ?? limits.max, limits.max)),
+      ];
+      if (to > from)
+        root.append(
+          svg("path", {
+            d: arc(center, outer - 3, from, to),
+            stroke: color,
+            "stroke-width": 5,
+            fill: "none",
+          }),
+        );
     });
   }
-  const size = Math.max(12, Math.min(40, (radius * 1.25 / Math.max(1, textWidth(one.shown.all, 100, 500))) * 100));
-  root.append(svg("text", { class: "dial-value", x: center[0], y: center[1] + size * 0.3, "text-anchor": "middle", "font-size": size, fill: one.shown.color }, one.shown.all));
-  const ends = [[limits.min, center[0] - radius * 0.75, "middle"], [limits.max, center[0] + radius * 0.75, "middle"]];
+  const size = Math.max(
+    12,
+    Math.min(40, ((radius * 1.25) / Math.max(1, textWidth(one.shown.all, 100, 500))) * 100),
+  );
+  root.append(
+    svg(
+      "text",
+      {
+        class: "dial-value",
+        x: center[0],
+        y: center[1] + size * 0.3,
+        "text-anchor": "middle",
+        "font-size": size,
+        fill: one.shown.color,
+      },
+      one.shown.all,
+    ),
+  );
+  const ends = [
+    [limits.min, center[0] - radius * 0.75, "middle"],
+    [limits.max, center[0] + radius * 0.75, "middle"],
+  ];
   for (const [value, x, anchor] of ends) {
-    root.append(svg("text", { class: "dial-end", x, y: center[1] + outer * 0.38 + 13, "text-anchor": anchor }, formatValue(value, one.config.unit, one.config.decimals)));
+    root.append(
+      svg(
+        "text",
+        { class: "dial-end", x, y: center[1] + outer * 0.38 + 13, "text-anchor": anchor },
+        formatValue(value, one.config.unit, one.config.decimals),
+      ),
+    );
   }
-  return el("div", { class: "tile dial", title: one.title }, root, named ? el("div", { class: "tile-name" }, one.title) : null);
+  return el(
+    "div",
+    { class: "tile dial", title: one.title },
+    root,
+    named ? el("div", { class: "tile-name" }, one.title) : null,
+  );
 }

@@ -8,7 +8,7 @@ const META = /[\\^$*+?.()|[\]{}'"]/g;
 export const ALL = "$__all";
 
 // The inside of a double-quoted string of PromQL.
-export const quoteInside = (text) => text.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n");
+const quoteInside = (text) => text.replace(/[\\"]/g, "\\$&").replace(/\n/g, "\\n");
 // A text as a regular expression of RE2 that finds it alone.
 export const escapeRegex = (text) => text.replace(META, "\\$&");
 
@@ -30,11 +30,19 @@ const FORMATS = {
   regex: (value) => group(list(value).map((one) => one.replace(/[\\^$*+?.()|[\]{}/]/g, "\\$&"))),
   glob: (value) => (list(value).length === 1 ? list(value)[0] : `{${list(value).join(",")}}`),
   json: (value) => JSON.stringify(value),
-  doublequote: (value) => list(value).map((one) => `"${one.replace(/"/g, '\\"')}"`).join(","),
-  singlequote: (value) => list(value).map((one) => `'${one.replace(/'/g, "\\'")}'`).join(","),
+  doublequote: (value) =>
+    list(value)
+      .map((one) => `"${one.replace(/"/g, '\\"')}"`)
+      .join(","),
+  singlequote: (value) =>
+    list(value)
+      .map((one) => `'${one.replace(/'/g, "\\'")}'`)
+      .join(","),
   percentencode: (value) => encodeURIComponent(FORMATS.glob(value)),
-  queryparam: (value, variable) => list(variable.given ?? value)
-    .map((one) => `var-${encodeURIComponent(variable.name)}=${encodeURIComponent(one)}`).join("&"),
+  queryparam: (value, variable) =>
+    list(variable.given ?? value)
+      .map((one) => `var-${encodeURIComponent(variable.name)}=${encodeURIComponent(one)}`)
+      .join("&"),
   text: (value, variable) => variable.text ?? list(value).join(" + "),
   date: (value, variable, argument) => formatDate(Number(value), argument),
 };
@@ -59,30 +67,38 @@ export function interpolate(text, lookup, byDefault = FORMATS.glob) {
 }
 
 // The names that a text uses.
-export const namesIn = (text) => [...String(text ?? "").matchAll(NAMED)].map((one) => one[1] ?? one[2] ?? one[4]);
+export const namesIn = (text) =>
+  [...String(text ?? "").matchAll(NAMED)].map((one) => one[1] ?? one[2] ?? one[4]);
 
 // What Grafana itself provides: of a range { from, to } in milliseconds and, in a query, its step
 // and the interval of scrapes.
 export function builtins(range, step, scrape) {
   const seconds = Math.round((range.to - range.from) / 1000);
   const found = {
-    __from: range.from, __to: range.to, __range: `${seconds}s`, __range_s: seconds,
+    __from: range.from,
+    __to: range.to,
+    __range: `${seconds}s`,
+    __range_s: seconds,
     __range_ms: range.to - range.from,
   };
   if (step) {
     const rate = Math.max(step + scrape, 4 * scrape);
     Object.assign(found, {
-      __interval: formatDuration(step), __interval_ms: step,
-      __rate_interval: formatDuration(rate), __rate_interval_ms: rate,
+      __interval: formatDuration(step),
+      __interval_ms: step,
+      __rate_interval: formatDuration(rate),
+      __rate_interval_ms: rate,
     });
   }
   return (name) => (Object.hasOwn(found, name) ? { name, value: String(found[name]) } : undefined);
 }
 
-export const firstOf = (...lookups) => (name, field) => {
-  for (const lookup of lookups) {
-    const found = lookup(name, field);
-    if (found) return found;
-  }
-  return undefined;
-};
+export const firstOf =
+  (...lookups) =>
+  (name, field) => {
+    for (const lookup of lookups) {
+      const found = lookup(name, field);
+      if (found) return found;
+    }
+    return undefined;
+  };

@@ -26,10 +26,11 @@ export class Links {
   // The address of a written link; `more` looks up names of a field or a row.
   resolve(written, more = () => undefined) {
     const asIs = (value) => ({ name: "", value, asIs: true });
-    const own = (name) => ({
-      __url_time_range: () => asIs(this.timeAndVariables({ variables: false })),
-      __all_variables: () => asIs(this.timeAndVariables({ time: false })),
-    })[name]?.();
+    const own = (name) =>
+      ({
+        __url_time_range: () => asIs(this.timeAndVariables({ variables: false })),
+        __all_variables: () => asIs(this.timeAndVariables({ time: false })),
+      })[name]?.();
     const filled = interpolate(written, firstOf(own, more, this.state().variables.lookup), encode);
     return this.toLocal(filled);
   }
@@ -50,12 +51,28 @@ export class Links {
   }
 
   anchor(link, more, title) {
-    const told = interpolate(title ?? link.title ?? "", firstOf(more ?? (() => undefined), this.state().variables.lookup), (value) => String(value));
+    const told = interpolate(
+      title ?? link.title ?? "",
+      firstOf(more ?? (() => undefined), this.state().variables.lookup),
+      (value) => String(value),
+    );
     let written = link.url ?? "";
-    const extra = this.timeAndVariables({ time: link.keepTime ?? false, variables: link.includeVars ?? false });
+    const extra = this.timeAndVariables({
+      time: link.keepTime ?? false,
+      variables: link.includeVars ?? false,
+    });
     if (extra) written += (written.includes("?") ? "&" : "?") + extra.replaceAll("$", "%24");
     const isNew = link.targetBlank;
-    return el("a", { href: this.resolve(written, more), target: isNew ? "_blank" : undefined, rel: isNew ? "noreferrer" : undefined, title: link.tooltip || undefined }, told || link.url);
+    return el(
+      "a",
+      {
+        href: this.resolve(written, more),
+        target: isNew ? "_blank" : undefined,
+        rel: isNew ? "noreferrer" : undefined,
+        title: link.tooltip || undefined,
+      },
+      told || link.url,
+    );
   }
 
   // The links of a board's head: single ones, and the boards of some tags.
@@ -63,8 +80,11 @@ export class Links {
     return (links ?? []).flatMap((link) => {
       if (link.type !== "dashboards") return [this.anchor(link)];
       const tags = link.tags ?? [];
-      return this.boards.filter((one) => one.uid !== ownUid && tags.every((tag) => one.tags.includes(tag)))
-        .map((one) => this.anchor({ ...link, url: `/d/${encodeURIComponent(one.uid)}` }, undefined, one.title));
+      return this.boards
+        .filter((one) => one.uid !== ownUid && tags.every((tag) => one.tags.includes(tag)))
+        .map((one) =>
+          this.anchor({ ...link, url: `/d/${encodeURIComponent(one.uid)}` }, undefined, one.title),
+        );
     });
   }
 }
@@ -74,11 +94,13 @@ export function rowLookup(frame, row, field) {
   return (name, path = "") => {
     const found = (value) => ({ name, value: value ?? "" });
     if (name === "__value") return found(path === "text" ? field?.title : field?.values[row]);
-    if (name === "__series" || (name === "__field" && !path.startsWith("labels."))) return found(field?.title);
+    if (name === "__series" || (name === "__field" && !path.startsWith("labels.")))
+      return found(field?.title);
     if (name === "__field") return found(field?.labels?.[path.slice("labels.".length).replace(/^"|"$/g, "")]);
     if (name !== "__data") return undefined;
     const wanted = path.replace(/^fields\[?\.?/, "").replace(/^"|"?\]?$/g, "");
-    const other = frame.fields.find((one) => one.title === wanted || one.name === wanted) ?? frame.fields[Number(wanted)];
+    const other =
+      frame.fields.find((one) => one.title === wanted || one.name === wanted) ?? frame.fields[Number(wanted)];
     return found(other?.values[row]);
   };
 }

@@ -2,7 +2,8 @@
 
 import { el } from "./dom.js";
 
-const INLINE = /(`[^`]+`)|(\*\*[^*]+\*\*)|(\*[^*\s][^*]*\*|_[^_\s][^_]*_(?![a-zA-Z0-9]))|\[([^\]]+)\]\(([^)\s]+)\)/g;
+const INLINE =
+  /(`[^`]+`)|(\*\*[^*]+\*\*)|(\*[^*\s][^*]*\*|_[^_\s][^_]*_(?![a-zA-Z0-9]))|\[([^\]]+)\]\(([^)\s]+)\)/g;
 
 function inline(text, toLocal) {
   const parts = [];
@@ -21,9 +22,35 @@ function inline(text, toLocal) {
 }
 
 function tableOf(lines, toLocal) {
-  const cells = (line) => line.replace(/^\s*\|?|\|?\s*$/g, "").split("|").map((one) => inline(one.trim(), toLocal));
-  return el("table", {}, el("thead", {}, el("tr", {}, cells(lines[0]).map((one) => el("th", {}, one)))),
-    el("tbody", {}, lines.slice(2).map((line) => el("tr", {}, cells(line).map((one) => el("td", {}, one))))));
+  const cells = (line) =>
+    line
+      .replace(/^\s*\|?|\|?\s*$/g, "")
+      .split("|")
+      .map((one) => inline(one.trim(), toLocal));
+  return el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        cells(lines[0]).map((one) => el("th", {}, one)),
+      ),
+    ),
+    el(
+      "tbody",
+      {},
+      lines.slice(2).map((line) =>
+        el(
+          "tr",
+          {},
+          cells(line).map((one) => el("td", {}, one)),
+        ),
+      ),
+    ),
+  );
 }
 
 export function renderMarkdown(text, toLocal = (href) => href) {
@@ -45,8 +72,28 @@ export function renderMarkdown(text, toLocal = (href) => href) {
     } else if (/^#{1,6}\s/.test(line)) {
       const level = line.match(/^#+/)[0].length;
       root.append(el(`h${Math.min(6, level + 2)}`, {}, inline(lines.shift().slice(level).trim(), toLocal)));
-    } else if (/^\s*[-*]\s/.test(line)) root.append(el("ul", {}, items(take((one) => /^\s*[-*]\s/.test(one)), toLocal)));
-    else if (/^\s*\d+\.\s/.test(line)) root.append(el("ol", {}, items(take((one) => /^\s*\d+\.\s/.test(one)), toLocal)));
+    } else if (/^\s*[-*]\s/.test(line))
+      root.append(
+        el(
+          "ul",
+          {},
+          items(
+            take((one) => /^\s*[-*]\s/.test(one)),
+            toLocal,
+          ),
+        ),
+      );
+    else if (/^\s*\d+\.\s/.test(line))
+      root.append(
+        el(
+          "ol",
+          {},
+          items(
+            take((one) => /^\s*\d+\.\s/.test(one)),
+            toLocal,
+          ),
+        ),
+      );
     else if (/^\s*\|/.test(line)) {
       const taken = take((one) => /^\s*\|/.test(one));
       root.append(taken.length > 2 ? tableOf(taken, toLocal) : el("p", {}, inline(taken.join(" "), toLocal)));
@@ -55,4 +102,5 @@ export function renderMarkdown(text, toLocal = (href) => href) {
   return root;
 }
 
-const items = (lines, toLocal) => lines.map((one) => el("li", {}, inline(one.replace(/^\s*(?:[-*]|\d+\.)\s/, ""), toLocal)));
+const items = (lines, toLocal) =>
+  lines.map((one) => el("li", {}, inline(one.replace(/^\s*(?:[-*]|\d+\.)\s/, ""), toLocal)));

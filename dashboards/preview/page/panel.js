@@ -17,7 +17,16 @@ import * as statetimeline from "./statetimeline.js";
 import * as table from "./table.js";
 import * as timeseries from "./timeseries.js";
 
-const TYPES = { timeseries, stat, gauge, bargauge, table, heatmap, "state-timeline": statetimeline, alertlist };
+const TYPES = {
+  timeseries,
+  stat,
+  gauge,
+  bargauge,
+  table,
+  heatmap,
+  "state-timeline": statetimeline,
+  alertlist,
+};
 
 export class Panel {
   // `board` gives range, variables, annotations, links, zoom(from, to) and view(id).
@@ -29,8 +38,17 @@ export class Panel {
     this.body = el("div", { class: "panel-body" });
     this.heading = el("h3", {});
     this.signs = el("span", { class: "signs" });
-    this.node = el("section", { class: `panel ${panel.transparent ? "transparent" : ""}`, "data-panel-id": panel.id, "data-type": panel.type, "data-state": "loading" },
-      el("header", {}, this.heading, this.signs), this.body);
+    this.node = el(
+      "section",
+      {
+        class: `panel ${panel.transparent ? "transparent" : ""}`,
+        "data-panel-id": panel.id,
+        "data-type": panel.type,
+        "data-state": "loading",
+      },
+      el("header", {}, this.heading, this.signs),
+      this.body,
+    );
     // Drawn by pixels, so it is drawn again at another size.
     new ResizeObserver(() => this.redraw()).observe(this.body);
   }
@@ -43,8 +61,12 @@ export class Panel {
     this.describe([]);
     try {
       if (this.panel.type === "text") return this.drawText();
-      if (!Object.hasOwn(TYPES, this.panel.type)) throw new Error(`this preview does not draw panels of type ${this.panel.type}`);
-      const found = this.panel.type === "alertlist" ? await alertlist.fetchData(this.panel, this.board, signal) : await this.ask(signal);
+      if (!Object.hasOwn(TYPES, this.panel.type))
+        throw new Error(`this preview does not draw panels of type ${this.panel.type}`);
+      const found =
+        this.panel.type === "alertlist"
+          ? await alertlist.fetchData(this.panel, this.board, signal)
+          : await this.ask(signal);
       if (signal.aborted) return undefined;
       this.data = found;
       this.describe(found.notes ?? []);
@@ -67,12 +89,23 @@ export class Panel {
       const expr = interpolate(target.expr, lookup, forPromql);
       const isInstant = target.instant && !target.range;
       this.queries.push({ refId: target.refId, expr, step: isInstant ? 0 : step });
-      const answer = isInstant ? await queryInstant(expr, range, signal) : await queryRange(expr, range, step, signal);
+      const answer = isInstant
+        ? await queryInstant(expr, range, signal)
+        : await queryRange(expr, range, step, signal);
       const legend = interpolate(target.legendFormat ?? "", lookup, String);
-      return { answer, frames: makeFrames(answer, { refId: target.refId, expr, legend, format: target.format ?? "time_series" }, targets.length > 1) };
+      return {
+        answer,
+        frames: makeFrames(
+          answer,
+          { refId: target.refId, expr, legend, format: target.format ?? "time_series" },
+          targets.length > 1,
+        ),
+      };
     });
     const answers = await Promise.all(asked);
-    const frames = answers.flatMap((one) => one.frames).filter((frame) => frame.fields.some((field) => field.values.length));
+    const frames = answers
+      .flatMap((one) => one.frames)
+      .filter((frame) => frame.fields.some((field) => field.values.length));
     const changed = applyTransformations(frames, panel.transformations);
     const notes = [...answers.flatMap((one) => one.answer.notes), ...changed.notes];
     return { frames: resolveFields(changed.frames, panel.fieldConfig), notes: [...new Set(notes)], range };
@@ -82,9 +115,18 @@ export class Panel {
     if (!this.data || !this.body.clientWidth) return;
     const { panel, board } = this;
     const context = {
-      panel, body: this.body, ...structuredCloneOf(this.data), lookup: board.variables.lookup, links: board.links,
-      annotations: forPanel(board.annotations, panel.id), chosen: this.chosen, onZoom: (from, to) => board.zoom(from, to),
-      onChoose: (title) => { this.chosen = title; this.redraw(); },
+      panel,
+      body: this.body,
+      ...structuredCloneOf(this.data),
+      lookup: board.variables.lookup,
+      links: board.links,
+      annotations: forPanel(board.annotations, panel.id),
+      chosen: this.chosen,
+      onZoom: (from, to) => board.zoom(from, to),
+      onChoose: (title) => {
+        this.chosen = title;
+        this.redraw();
+      },
     };
     try {
       const isEmpty = panel.type !== "alertlist" && !context.frames.length;
@@ -106,14 +148,24 @@ export class Panel {
   drawText() {
     const { mode = "markdown", content = "" } = this.panel.options ?? {};
     const text = interpolate(content, this.board.variables.lookup, (value) => [value].flat().join(", "));
-    const node = mode === "markdown" ? renderMarkdown(text, (href) => this.board.links.toLocal(href)) : el("pre", {}, text);
+    const node =
+      mode === "markdown"
+        ? renderMarkdown(text, (href) => this.board.links.toLocal(href))
+        : el("pre", {}, text);
     this.body.replaceChildren(el("div", { class: "prose" }, node));
     this.settle("ready", 1);
   }
 
   fail(error) {
     this.data = undefined;
-    this.body.replaceChildren(el("div", { class: "failure", role: "alert" }, el("strong", {}, "⚠ Query failed"), el("p", {}, error.message)));
+    this.body.replaceChildren(
+      el(
+        "div",
+        { class: "failure", role: "alert" },
+        el("strong", {}, "⚠ Query failed"),
+        el("p", {}, error.message),
+      ),
+    );
     this.settle("error", 0);
   }
 
@@ -129,17 +181,37 @@ export class Panel {
   describe(notes) {
     const { panel, board } = this;
     const title = this.fill(panel.title ?? "");
-    this.heading.replaceChildren(el("a", { href: board.viewAddress(panel.id), title: "View alone", onclick: (event) => { event.preventDefault(); board.view(panel.id); } }, title || "\u00a0"));
+    this.heading.replaceChildren(
+      el(
+        "a",
+        {
+          href: board.viewAddress(panel.id),
+          title: "View alone",
+          onclick: (event) => {
+            event.preventDefault();
+            board.view(panel.id);
+          },
+        },
+        title || "\u00a0",
+      ),
+    );
     this.node.setAttribute("aria-label", title || panel.type);
-    this.signs.replaceChildren(...[
-      panel.description ? hint("i", this.fill(panel.description)) : null,
-      notes.length ? hint("⚠", notes.join("\n"), "warning") : null,
-      ...(panel.links ?? []).map((link) => el("span", { class: "panel-link" }, board.links.anchor(link), " ↗")),
-    ].filter(Boolean));
+    this.signs.replaceChildren(
+      ...[
+        panel.description ? hint("i", this.fill(panel.description)) : null,
+        notes.length ? hint("⚠", notes.join("\n"), "warning") : null,
+        ...(panel.links ?? []).map((link) =>
+          el("span", { class: "panel-link" }, board.links.anchor(link), " ↗"),
+        ),
+      ].filter(Boolean),
+    );
   }
 }
 
 // Drawing prepares fields in place, and a panel is drawn more than once from the same answer.
 function structuredCloneOf({ frames, ...rest }) {
-  return { ...rest, frames: frames?.map((frame) => ({ ...frame, fields: frame.fields.map((field) => ({ ...field })) })) };
+  return {
+    ...rest,
+    frames: frames?.map((frame) => ({ ...frame, fields: frame.fields.map((field) => ({ ...field })) })),
+  };
 }

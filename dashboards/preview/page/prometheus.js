@@ -4,11 +4,13 @@ import { parseDuration } from "./time.js";
 
 const MOST_POINTS = 11000;
 const SCRAPE = 15000; // of a data source that tells none, as Grafana assumes
-const NICE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 20000, 30000, 60000, 120000,
-  300000, 600000, 900000, 1200000, 1800000, 3600000, 7200000, 10800000, 21600000, 43200000, 86400000, 604800000,
-  2592000000, 31536000000];
+const NICE = [
+  1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 20000, 30000, 60000, 120000, 300000,
+  600000, 900000, 1200000, 1800000, 3600000, 7200000, 10800000, 21600000, 43200000, 86400000, 604800000,
+  2592000000, 31536000000,
+];
 
-export class QueryError extends Error {}
+class QueryError extends Error {}
 
 async function ask(path, parameters, signal) {
   let response;

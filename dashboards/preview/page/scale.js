@@ -35,11 +35,16 @@ export function valueRange(fields, stacked) {
 function niceStep(rough, unit) {
   const seconds = secondsOf(unit);
   if (seconds && rough * seconds >= 1) {
-    const spans = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000];
+    const spans = [
+      1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800,
+      2592000,
+    ];
     const found = spans.find((one) => one >= rough * seconds);
     if (found) return found / seconds;
   }
-  const base = isBinary(unit) ? 1024 ** Math.max(0, Math.floor(Math.log(Math.max(1, rough)) / Math.log(1024))) : 1;
+  const base = isBinary(unit)
+    ? 1024 ** Math.max(0, Math.floor(Math.log(Math.max(1, rough)) / Math.log(1024)))
+    : 1;
   const scaled = rough / base;
   const power = 10 ** Math.floor(Math.log10(scaled));
   const factor = [1, 2, 2.5, 5, 10].find((one) => one * power >= scaled * 0.999) ?? 10;

@@ -14,14 +14,20 @@ export function draw(context) {
   holder.style.setProperty("grid-template-columns", `repeat(${columns}, minmax(0, 1fr))`);
   const several = values.length > 1;
   // All of one size, so that a longer text does not make its neighbour look more important.
-  const size = options.text?.valueSize ?? Math.min(...values.map((one) => fit(one.shown, width - 20, roomFor(one, options, height, several))));
+  const size =
+    options.text?.valueSize ??
+    Math.min(...values.map((one) => fit(one.shown, width - 20, roomFor(one, options, height, several))));
   holder.append(...values.map((one) => tile(one, options, { width, height, several, size })));
   return { drawn: values.filter((one) => one.value !== null).length, shown: values.length };
 }
 
 export function tileLayout(count, body, orientation) {
   const { width, height } = roomIn(body);
-  const sizeOf = (columns) => ({ columns, width: width / columns - 4, height: height / Math.ceil(count / columns) - 4 });
+  const sizeOf = (columns) => ({
+    columns,
+    width: width / columns - 4,
+    height: height / Math.ceil(count / columns) - 4,
+  });
   if (orientation === "vertical") return sizeOf(1);
   if (orientation === "horizontal") return sizeOf(Math.max(1, Math.min(count, Math.floor(width / 90))));
   // The arrangement in which a text of a usual length is largest.
@@ -30,7 +36,8 @@ export function tileLayout(count, body, orientation) {
   return all.reduce((best, one) => (legible(one) > legible(best) ? one : best));
 }
 
-const isNamed = ({ textMode = "auto" }, several) => textMode === "name" || textMode === "value_and_name" || (textMode === "auto" && several);
+const isNamed = ({ textMode = "auto" }, several) =>
+  textMode === "name" || textMode === "value_and_name" || (textMode === "auto" && several);
 
 function graphHeight(one, { graphMode = "area" }, height) {
   const isCourse = one.field.values.filter((value) => typeof value === "number").length > 1;
@@ -49,12 +56,28 @@ function tile(one, options, { width, height, several, size }) {
   const named = isNamed(options, several);
   const graph = graphHeight(one, options, height);
   const nameSize = text.titleSize ?? Math.max(11, Math.min(16, size * 0.5));
-  const node = el("div", { class: `tile ${filled ? "filled" : ""}`, title: one.title, style: { background: filled ? shown.color : undefined, color, "padding-bottom": graph ? `${graph}px` : undefined } });
+  const node = el("div", {
+    class: `tile ${filled ? "filled" : ""}`,
+    title: one.title,
+    style: {
+      background: filled ? shown.color : undefined,
+      color,
+      "padding-bottom": graph ? `${graph}px` : undefined,
+    },
+  });
   if (graph) node.append(sparkline(one, width, graph, filled ? textOn(shown.color) : shown.color));
-  if (named) node.append(el("div", { class: "tile-name", style: { "font-size": `${nameSize}px` } }, one.title));
+  if (named)
+    node.append(el("div", { class: "tile-name", style: { "font-size": `${nameSize}px` } }, one.title));
   if (textMode !== "name" && textMode !== "none") {
-    node.append(el("div", { class: "tile-value", style: { "font-size": `${size}px` } }, shown.prefix, shown.text,
-      shown.suffix ? el("span", { class: "unit" }, shown.suffix) : null));
+    node.append(
+      el(
+        "div",
+        { class: "tile-value", style: { "font-size": `${size}px` } },
+        shown.prefix,
+        shown.text,
+        shown.suffix ? el("span", { class: "unit" }, shown.suffix) : null,
+      ),
+    );
   }
   return node;
 }
@@ -89,6 +112,17 @@ function sparkline(one, width, height, color) {
     open = true;
   });
   if (open) area += `L${width},${height}L${start},${height}Z`;
-  return svg("svg", { class: "spark", width: "100%", height, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    svg("path", { d: area, fill: color, "fill-opacity": 0.18 }), svg("path", { d: path, stroke: color, class: "line", "stroke-width": 1.5 }));
+  return svg(
+    "svg",
+    {
+      class: "spark",
+      width: "100%",
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    },
+    svg("path", { d: area, fill: color, "fill-opacity": 0.18 }),
+    svg("path", { d: path, stroke: color, class: "line", "stroke-width": 1.5 }),
+  );
 }

@@ -3,16 +3,25 @@
 const UNITS = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5, M: 2592e6, y: 31536e6 };
 
 export const QUICK_RANGES = [
-  ["now-5m", "Last 5 minutes"], ["now-15m", "Last 15 minutes"], ["now-30m", "Last 30 minutes"],
-  ["now-1h", "Last 1 hour"], ["now-3h", "Last 3 hours"], ["now-6h", "Last 6 hours"],
-  ["now-12h", "Last 12 hours"], ["now-24h", "Last 24 hours"], ["now-2d", "Last 2 days"],
-  ["now-7d", "Last 7 days"], ["now-30d", "Last 30 days"],
+  ["now-5m", "Last 5 minutes"],
+  ["now-15m", "Last 15 minutes"],
+  ["now-30m", "Last 30 minutes"],
+  ["now-1h", "Last 1 hour"],
+  ["now-3h", "Last 3 hours"],
+  ["now-6h", "Last 6 hours"],
+  ["now-12h", "Last 12 hours"],
+  ["now-24h", "Last 24 hours"],
+  ["now-2d", "Last 2 days"],
+  ["now-7d", "Last 7 days"],
+  ["now-30d", "Last 30 days"],
 ];
 export const REFRESHES = ["", "5s", "10s", "30s", "1m", "5m", "15m", "30m", "1h"];
 
 // Milliseconds of `15s`, `1m30s`, `>10s`; NaN for anything else.
 export function parseDuration(text) {
-  const written = String(text ?? "").replace(/^>/, "").trim();
+  const written = String(text ?? "")
+    .replace(/^>/, "")
+    .trim();
   if (!/^(\d+(?:\.\d+)?(ms|[smhdwMy]))+$/.test(written)) return NaN;
   let total = 0;
   for (const [, count, unit] of written.matchAll(/(\d+(?:\.\d+)?)(ms|[smhdwMy])/g)) {
@@ -60,8 +69,14 @@ export function setZone(name) {
 
 function parts(moment) {
   const format = new Intl.DateTimeFormat("en-GB", {
-    timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit",
-    hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
+    timeZone: zone,
+    year: "numeric",
+    month: "2-digit",
+    day: "2-digit",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
   });
   return Object.fromEntries(format.formatToParts(moment).map((one) => [one.type, one.value]));
 }
@@ -79,8 +94,10 @@ function tickLabel(moment, step) {
   return `${at.month}/${at.day}`;
 }
 
-const STEPS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200,
-  86400, 172800, 604800, 1209600, 2592000].map((seconds) => seconds * 1000);
+const STEPS = [
+  1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800,
+  1209600, 2592000,
+].map((seconds) => seconds * 1000);
 
 // [{ at, label }] for an axis that has room for `most` labels.
 export function timeTicks(from, to, most) {
@@ -102,8 +119,13 @@ function zoneOffset(moment) {
 // `3 min ago`, `in 2 hours`; one unit, rounded down.
 export function fromNow(moment, now) {
   const apart = Math.abs(now - moment);
-  const [name, unit] = [["y", "year"], ["d", "day"], ["h", "hour"], ["m", "minute"], ["s", "second"]]
-    .find(([key]) => apart >= UNITS[key]) ?? ["s", "second"];
+  const [name, unit] = [
+    ["y", "year"],
+    ["d", "day"],
+    ["h", "hour"],
+    ["m", "minute"],
+    ["s", "second"],
+  ].find(([key]) => apart >= UNITS[key]) ?? ["s", "second"];
   const count = Math.floor(apart / UNITS[name]);
   if (!count) return "just now";
   const told = `${count} ${unit}${count === 1 ? "" : "s"}`;

@@ -6,21 +6,33 @@ import { el, svg } from "./dom.js";
 import { display, thresholdSteps, usesPalette } from "./fields.js";
 import { timeField } from "./frames.js";
 import { makeLegend } from "./legend.js";
+import { drawField } from "./lines.js";
 import { makeScale, valueRange } from "./scale.js";
-import { formatTime, parseDuration } from "./time.js";
+import { formatTime } from "./time.js";
 import { reduceValues } from "./reduce.js";
 
 export function draw(context) {
   const { panel, body, frames } = context;
   const fields = frames.flatMap((frame) => {
     const times = timeField(frame)?.values;
-    return times ? frame.fields.filter((one) => one.type === "number").map((one) => Object.assign(one, { times })) : [];
+    return times
+      ? frame.fields.filter((one) => one.type === "number").map((one) => Object.assign(one, { times }))
+      : [];
   });
   fields.forEach(prepare);
-  const visible = fields.filter((one) => !one.config.custom?.hideFrom?.viz && (context.chosen === null || context.chosen === one.title));
+  const visible = fields.filter(
+    (one) => !one.config.custom?.hideFrom?.viz && (context.chosen === null || context.chosen === one.title),
+  );
   const legend = makeLegend(fields, panel.options?.legend, context);
   const room = el("div", { class: "room" });
-  body.replaceChildren(el("div", { class: `split ${panel.options?.legend?.placement === "right" ? "right" : "bottom"}` }, room, legend));
+  body.replaceChildren(
+    el(
+      "div",
+      { class: `split ${panel.options?.legend?.placement === "right" ? "right" : "bottom"}` },
+      room,
+      legend,
+    ),
+  );
   const chart = drawChart(context, visible, { width: room.clientWidth, height: room.clientHeight });
   room.append(chart.root);
   return { drawn: visible.filter((one) => one.values.some((value) => value !== null)).length };
@@ -28,10 +40,13 @@ export function draw(context) {
 
 function prepare(field) {
   const custom = field.config.custom ?? {};
-  if (field.config.color?.mode === "thresholds") field.color = display(reduceValues(field.values, "lastNotNull"), field.config).color;
-  field.dash = { dash: (custom.lineStyle?.dash ?? [10, 10]).join(" "), dot: "1 5" }[custom.lineStyle?.fill]
-    ?? (usesPalette(field.config) ? paletteDash(field.index) : undefined);
-  if (custom.transform === "negative-Y") field.values = field.values.map((one) => (one === null ? null : -one));
+  if (field.config.color?.mode === "thresholds")
+    field.color = display(reduceValues(field.values, "lastNotNull"), field.config).color;
+  field.dash =
+    { dash: (custom.lineStyle?.dash ?? [10, 10]).join(" "), dot: "1 5" }[custom.lineStyle?.fill] ??
+    (usesPalette(field.config) ? paletteDash(field.index) : undefined);
+  if (custom.transform === "negative-Y")
+    field.values = field.values.map((one) => (one === null ? null : -one));
 }
 
 function drawChart(context, fields, box) {
@@ -42,12 +57,21 @@ function drawChart(context, fields, box) {
     if (!some.length) return null;
     const { config } = some[0];
     const { type, log } = config.custom?.scaleDistribution ?? {};
-    return makeScale(valueRange(some, stacked), ends, { unit: config.unit, decimals: config.decimals, log: type === "log" ? log ?? 10 : 0 });
+    return makeScale(valueRange(some, stacked), ends, {
+      unit: config.unit,
+      decimals: config.decimals,
+      log: type === "log" ? (log ?? 10) : 0,
+    });
   };
   const [left, right] = [scaleOf(axes.left), scaleOf(axes.right)];
-  const hidden = (some) => some.length > 0 && some.every((one) => one.config.custom?.axisPlacement === "hidden");
+  const hidden = (some) =>
+    some.length > 0 && some.every((one) => one.config.custom?.axisPlacement === "hidden");
   const chart = makeChart(box, context.range, {
-    left: hidden(axes.left) ? null : left, right, leftLabel: axes.left[0]?.config.custom?.axisLabel, rightLabel: axes.right[0]?.config.custom?.axisLabel });
+    left: hidden(axes.left) ? null : left,
+    right,
+    leftLabel: axes.left[0]?.config.custom?.axisLabel,
+    rightLabel: axes.right[0]?.config.custom?.axisLabel,
+  });
   const scales = new Map([...axes.left.map((one) => [one, left]), ...axes.right.map((one) => [one, right])]);
   if (left ?? right) drawThresholds(chart, (axes.left[0] ?? axes.right[0]).config, left ?? right);
   for (const one of fields) drawField(chart, one, scales.get(one), stacked.get(one));
@@ -62,7 +86,9 @@ function splitAxes(fields) {
   const first = fields.find((one) => one.config.custom?.axisPlacement !== "right")?.config.unit;
   const isRight = (one) => {
     const placement = one.config.custom?.axisPlacement;
-    return placement === "right" || (placement !== "left" && placement !== "hidden" && one.config.unit !== first);
+    return (
+      placement === "right" || (placement !== "left" && placement !== "hidden" && one.config.unit !== first)
+    );
   };
   return { left: fields.filter((one) => !isRight(one)), right: fields.filter(isRight) };
 }
@@ -75,7 +101,10 @@ function stack(fields) {
     if (mode !== "normal") continue;
     const below = sums.get(group) ?? [];
     const above = one.values.map((value, index) => (value === null ? null : value + (below[index] ?? 0)));
-    sums.set(group, above.map((value, index) => value ?? below[index] ?? 0));
+    sums.set(
+      group,
+      above.map((value, index) => value ?? below[index] ?? 0),
+    );
     stacked.set(one, above);
   }
   return stacked;
@@ -86,72 +115,50 @@ function drawThresholds(chart, config, scale) {
   if (mode === "off") return;
   const { plot, inside } = chart;
   const steps = thresholdSteps(config, { min: scale.low, max: scale.high });
-  const clamp = (value) => Math.min(plot.bottom, Math.max(plot.top, scale.y(Math.min(scale.high, Math.max(scale.low, value)))));
+  const clamp = (value) =>
+    Math.min(plot.bottom, Math.max(plot.top, scale.y(Math.min(scale.high, Math.max(scale.low, value)))));
   steps.forEach(({ color, value }, index) => {
     const end = steps[index + 1]?.value ?? Infinity;
     if (mode.includes("area")) {
       const [top, bottom] = [clamp(end), clamp(value)];
-      inside.append(svg("rect", { class: "threshold-area", x: plot.left, width: plot.right - plot.left, y: top, height: Math.max(0, bottom - top), fill: color }));
+      inside.append(
+        svg("rect", {
+          class: "threshold-area",
+          x: plot.left,
+          width: plot.right - plot.left,
+          y: top,
+          height: Math.max(0, bottom - top),
+          fill: color,
+        }),
+      );
     }
     if (!/line|dashed/.test(mode) || value === -Infinity || value < scale.low || value > scale.high) return;
     const text = display(value, { ...config, mappings: [] }).all;
     const at = scale.y(value);
-    inside.append(svg("line", { class: "threshold", x1: plot.left, x2: plot.right, y1: at, y2: at, stroke: color, "stroke-dasharray": mode.includes("dashed") ? "10 6" : undefined }));
-    inside.append(svg("text", { class: "threshold-text", x: plot.right - 4, y: at - plot.top < 16 ? at + 12 : at - 4, "text-anchor": "end" }, `limit ${text}`));
+    inside.append(
+      svg("line", {
+        class: "threshold",
+        x1: plot.left,
+        x2: plot.right,
+        y1: at,
+        y2: at,
+        stroke: color,
+        "stroke-dasharray": mode.includes("dashed") ? "10 6" : undefined,
+      }),
+    );
+    inside.append(
+      svg(
+        "text",
+        {
+          class: "threshold-text",
+          x: plot.right - 4,
+          y: at - plot.top < 16 ? at + 12 : at - 4,
+          "text-anchor": "end",
+        },
+        `limit ${text}`,
+      ),
+    );
   });
-}
-
-function drawField({ inside, x, plot }, field, scale, stacked) {
-  const custom = field.config.custom ?? {};
-  const values = stacked ?? field.values;
-  const width = custom.lineWidth ?? 1;
-  const group = svg("g", { class: "series", "data-name": field.title }, svg("title", {}, field.title));
-  if (custom.drawStyle === "bars") {
-    const room = field.times.length > 1 ? x(field.times[1]) - x(field.times[0]) : 12;
-    const base = Math.min(plot.bottom, Math.max(plot.top, scale.y(Math.max(0, scale.low))));
-    values.forEach((value, index) => {
-      if (value === null) return;
-      const at = scale.y(value);
-      group.append(svg("rect", { x: x(field.times[index]) - room * 0.4, width: Math.max(1, room * 0.8), y: Math.min(at, base), height: Math.max(1, Math.abs(base - at)), fill: field.color, "fill-opacity": Math.max(0.15, (custom.fillOpacity ?? 0) / 100), stroke: room > 4 ? field.color : undefined }));
-    });
-  } else {
-    const runs = splitRuns(field.times, values, custom.spanNulls).map((run) => run.map(([at, value]) => [x(at), scale.y(value)]));
-    const base = Math.min(plot.bottom, Math.max(plot.top, scale.y(Math.min(scale.high, Math.max(0, scale.low)))));
-    if (custom.drawStyle !== "points") runs.forEach((run) => drawRun(group, run, { custom, field, width, base }));
-    const lone = custom.showPoints !== "never" || custom.drawStyle === "points";
-    for (const run of runs) {
-      // A single sample between two gaps has no line, and would not be seen.
-      const dots = custom.showPoints === "always" || custom.drawStyle === "points" ? run : lone && run.length === 1 ? run : [];
-      dots.forEach(([cx, cy]) => group.append(svg("circle", { cx, cy, r: (custom.pointSize ?? 5) / 2, fill: field.color })));
-    }
-  }
-  inside.append(group);
-}
-
-function splitRuns(times, values, spanNulls) {
-  const most = typeof spanNulls === "number" ? spanNulls : spanNulls ? Infinity : 0;
-  const runs = [];
-  let last = -Infinity;
-  let broken = true;
-  values.forEach((value, index) => {
-    if (value === null || value === undefined || !Number.isFinite(value)) broken = true;
-    else {
-      if (!runs.length || (broken && times[index] - last > most)) runs.push([]);
-      runs.at(-1).push([times[index], value]);
-      last = times[index];
-      broken = false;
-    }
-  });
-  return runs;
-}
-
-function drawRun(group, run, { custom, field, width, base }) {
-  const stepped = { stepAfter: (a, b) => `H${b[0]}V${b[1]}`, stepBefore: (a, b) => `V${b[1]}H${b[0]}` }[custom.lineInterpolation];
-  const line = run.map((one, index) => (index ? (stepped ? stepped(run[index - 1], one) : `L${one[0]},${one[1]}`) : `M${one[0]},${one[1]}`)).join("");
-  if (custom.fillOpacity && run.length > 1) {
-    group.append(svg("path", { d: `${line}V${base}H${run[0][0]}Z`, fill: field.color, "fill-opacity": custom.fillOpacity / 100, class: "fill" }));
-  }
-  group.append(svg("path", { class: "line", d: line, stroke: field.color, "stroke-width": width, "stroke-dasharray": field.dash }));
 }
 
 function rowsAt({ panel }, fields) {
@@ -160,17 +167,28 @@ function rowsAt({ panel }, fields) {
   return (moment) => {
     const times = fields[0]?.times ?? [];
     if (!times.length) return null;
-    const nearest = times.reduce((best, at) => (Math.abs(at - moment) < Math.abs(best - moment) ? at : best), times[0]);
-    const rows = fields.filter((one) => !one.config.custom?.hideFrom?.tooltip).flatMap((one) => {
-      const value = one.values[one.times.indexOf(nearest)];
-      return value === null || value === undefined ? [] : [{ value, name: one.title, color: one.color, text: display(value, one.config, one.color).all }];
-    });
+    const nearest = times.reduce(
+      (best, at) => (Math.abs(at - moment) < Math.abs(best - moment) ? at : best),
+      times[0],
+    );
+    const rows = fields
+      .filter((one) => !one.config.custom?.hideFrom?.tooltip)
+      .flatMap((one) => {
+        const value = one.values[one.times.indexOf(nearest)];
+        return value === null || value === undefined
+          ? []
+          : [{ value, name: one.title, color: one.color, text: display(value, one.config, one.color).all }];
+      });
     if (sort !== "none") rows.sort((a, b) => (sort === "asc" ? a.value - b.value : b.value - a.value));
     return { title: formatTime(nearest), rows };
   };
 }
 
 function describe(title, fields) {
-  const last = fields.slice(0, 8).map((one) => `${one.title} ${display(reduceValues(one.values, "lastNotNull"), one.config, one.color).all}`);
+  const last = fields
+    .slice(0, 8)
+    .map(
+      (one) => `${one.title} ${display(reduceValues(one.values, "lastNotNull"), one.config, one.color).all}`,
+    );
   return `${title || "Time series"}: ${last.join("; ") || "no data"}`;
 }

@@ -6,12 +6,36 @@ const THOUSANDS = ["", " K", " Mil", " Bil", " Tri", " Quadr"];
 const IEC = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const SI_BYTES = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 const SI = ["", "k", "M", "G", "T", "P"];
-const SPANS = [["years", 31536000], ["weeks", 604800], ["days", 86400], ["hours", 3600], ["mins", 60],
-  ["s", 1], ["ms", 1e-3], ["µs", 1e-6], ["ns", 1e-9]];
-const SECONDS = { ns: 1e-9, "µs": 1e-6, us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600, d: 86400 };
-const RATES = { cps: "c/s", ops: "ops/s", reqps: "req/s", rps: "rd/s", wps: "wr/s", iops: "io/s",
-  eps: "evt/s", mps: "msg/s", recps: "rec/s", rowsps: "rows/s", pps: "p/s", cpm: "c/min",
-  opm: "ops/min", reqpm: "req/min", rpm: "rd/min", wpm: "wr/min" };
+const SPANS = [
+  ["years", 31536000],
+  ["weeks", 604800],
+  ["days", 86400],
+  ["hours", 3600],
+  ["mins", 60],
+  ["s", 1],
+  ["ms", 1e-3],
+  ["µs", 1e-6],
+  ["ns", 1e-9],
+];
+const SECONDS = { ns: 1e-9, µs: 1e-6, us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600, d: 86400 };
+const RATES = {
+  cps: "c/s",
+  ops: "ops/s",
+  reqps: "req/s",
+  rps: "rd/s",
+  wps: "wr/s",
+  iops: "io/s",
+  eps: "evt/s",
+  mps: "msg/s",
+  recps: "rec/s",
+  rowsps: "rows/s",
+  pps: "p/s",
+  cpm: "c/min",
+  opm: "ops/min",
+  reqpm: "req/min",
+  rpm: "rd/min",
+  wpm: "wr/min",
+};
 const TRUTHS = { bool: ["True", "False"], bool_yes_no: ["Yes", "No"], bool_on_off: ["On", "Off"] };
 
 function autoDecimals(value) {
@@ -78,11 +102,46 @@ const KNOWN = {
   percentunit: (v, d) => ({ text: fixed(v * 100, d), suffix: "%" }),
   bytes: (v, d) => scaled(v, 1024, IEC, d, true),
   decbytes: (v, d) => scaled(v, 1000, SI_BYTES, d, true),
-  bits: (v, d) => scaled(v, 1024, IEC.map((one) => one.replace("B", "b")), d, true),
-  decbits: (v, d) => scaled(v, 1000, SI_BYTES.map((one) => one.replace("B", "b")), d, true),
-  binBps: (v, d) => scaled(v, 1024, IEC.map((one) => `${one}/s`), d, true),
-  Bps: (v, d) => scaled(v, 1000, SI_BYTES.map((one) => `${one}/s`), d, true),
-  bps: (v, d) => scaled(v, 1000, SI_BYTES.map((one) => `${one.replace("B", "b")}/s`), d, true),
+  bits: (v, d) =>
+    scaled(
+      v,
+      1024,
+      IEC.map((one) => one.replace("B", "b")),
+      d,
+      true,
+    ),
+  decbits: (v, d) =>
+    scaled(
+      v,
+      1000,
+      SI_BYTES.map((one) => one.replace("B", "b")),
+      d,
+      true,
+    ),
+  binBps: (v, d) =>
+    scaled(
+      v,
+      1024,
+      IEC.map((one) => `${one}/s`),
+      d,
+      true,
+    ),
+  Bps: (v, d) =>
+    scaled(
+      v,
+      1000,
+      SI_BYTES.map((one) => `${one}/s`),
+      d,
+      true,
+    ),
+  bps: (v, d) =>
+    scaled(
+      v,
+      1000,
+      SI_BYTES.map((one) => `${one.replace("B", "b")}/s`),
+      d,
+      true,
+    ),
   kbytes: (v, d) => scaled(v * 1024, 1024, IEC, d, true),
   mbytes: (v, d) => scaled(v * 1024 ** 2, 1024, IEC, d, true),
   dtdurations: (v, d) => longSpan(v, d),

@@ -48,16 +48,27 @@ export class Variables {
 
 function makeVariable(definition, given) {
   const variable = {
-    name: definition.name, type: definition.type, label: definition.label || definition.name,
-    hide: Number(definition.hide ?? 0), multi: Boolean(definition.multi), includeAll: Boolean(definition.includeAll),
-    allValue: definition.allValue || "", description: definition.description || "", sort: Number(definition.sort ?? 0),
-    regex: definition.regex || "", query: queryText(definition), error: "", options: [],
+    name: definition.name,
+    type: definition.type,
+    label: definition.label || definition.name,
+    hide: Number(definition.hide ?? 0),
+    multi: Boolean(definition.multi),
+    includeAll: Boolean(definition.includeAll),
+    allValue: definition.allValue || "",
+    description: definition.description || "",
+    sort: Number(definition.sort ?? 0),
+    regex: definition.regex || "",
+    query: queryText(definition),
+    error: "",
+    options: [],
     refreshes: Number(definition.refresh ?? 1) === 2,
   };
   variable.dependsOn = namesIn(variable.query).filter((name) => name !== variable.name);
   variable.options = fixedOptions(definition);
   variable.fromAddress = given.length > 0;
-  variable.values = (given.length ? given : savedValues(definition)).map((one) => (one === "All" && variable.includeAll ? ALL : one));
+  variable.values = (given.length ? given : savedValues(definition)).map((one) =>
+    one === "All" && variable.includeAll ? ALL : one,
+  );
   if (["textbox", "constant"].includes(variable.type) && !given.length) {
     variable.values = [savedValues(definition)[0] ?? queryText(definition)];
   }
@@ -67,24 +78,35 @@ function makeVariable(definition, given) {
 
 function queryText(definition) {
   const query = definition.query;
-  return typeof query === "object" && query !== null ? query.query ?? "" : String(query ?? definition.definition ?? "");
+  return typeof query === "object" && query !== null
+    ? (query.query ?? "")
+    : String(query ?? definition.definition ?? "");
 }
 
 function savedValues(definition) {
   const value = definition.current?.value;
-  return (Array.isArray(value) ? value : [value]).filter((one) => one !== undefined && one !== null && one !== "").map(String);
+  return (Array.isArray(value) ? value : [value])
+    .filter((one) => one !== undefined && one !== null && one !== "")
+    .map(String);
 }
 
 function fixedOptions(definition) {
-  if (definition.type === "datasource") return [{ text: "Prometheus", value: savedValues(definition)[0] ?? "prometheus" }];
+  if (definition.type === "datasource")
+    return [{ text: "Prometheus", value: savedValues(definition)[0] ?? "prometheus" }];
   if (definition.type === "custom") {
     return [...queryText(definition).matchAll(/((?:\\,|[^,])+)/g)].map(([written]) => {
-      const [, text, value] = /^\s*(.+?)\s:\s(.+?)\s*$/.exec(written) ?? [null, written.trim(), written.trim()];
+      const [, text, value] = /^\s*(.+?)\s:\s(.+?)\s*$/.exec(written) ?? [
+        null,
+        written.trim(),
+        written.trim(),
+      ];
       return { text, value: value.replace(/\\,/g, ",") };
     });
   }
   if (definition.type === "interval") {
-    return queryText(definition).split(",").map((one) => ({ text: one.trim(), value: one.trim() }));
+    return queryText(definition)
+      .split(",")
+      .map((one) => ({ text: one.trim(), value: one.trim() }));
   }
   return [];
 }
@@ -97,7 +119,9 @@ async function fetchOptions(query, range) {
   const found = await queryInstant(result[1], range);
   return found.result.map(({ metric, value }) => {
     const { __name__: name = "", ...labels } = metric;
-    const inside = Object.entries(labels).map(([key, one]) => `${key}="${one}"`).join(",");
+    const inside = Object.entries(labels)
+      .map(([key, one]) => `${key}="${one}"`)
+      .join(",");
     return `${name}{${inside}} ${value[1]} ${value[0] * 1000}`;
   });
 }
@@ -107,19 +131,22 @@ function arrange(values, variable) {
   if (variable.regex) options = options.map((one) => matched(one, variable.regex)).filter(Boolean);
   const unique = [...new Map(options.map((one) => [one.value, one])).values()];
   if (!variable.sort) return unique;
-  const compare = variable.sort === 3 || variable.sort === 4
-    ? (a, b) => (parseFloat(a.text.match(/\d+/)) || 0) - (parseFloat(b.text.match(/\d+/)) || 0)
-    : (a, b) => a.text.localeCompare(b.text, undefined, { numeric: variable.sort > 6 });
+  const compare =
+    variable.sort === 3 || variable.sort === 4
+      ? (a, b) => (parseFloat(a.text.match(/\d+/)) || 0) - (parseFloat(b.text.match(/\d+/)) || 0)
+      : (a, b) => a.text.localeCompare(b.text, undefined, { numeric: variable.sort > 6 });
   unique.sort(compare);
   return variable.sort % 2 ? unique : unique.reverse();
 }
 
 function matched(option, written) {
   const found = /^\/([\s\S]*)\/([a-z]*)$/.exec(written);
-  const match = new RegExp(found ? found[1] : written, found ? found[2].replace("g", "") : "").exec(option.text);
+  const match = new RegExp(found ? found[1] : written, found ? found[2].replace("g", "") : "").exec(
+    option.text,
+  );
   if (!match) return null;
   const value = match.groups?.value ?? match[1] ?? match[0];
-  return { value, text: match.groups?.text ?? (match.groups?.value ? value : match[1] ?? match[0]) };
+  return { value, text: match.groups?.text ?? (match.groups?.value ? value : (match[1] ?? match[0])) };
 }
 
 // Each after those that it names; what names itself in a ring comes last.
@@ -127,7 +154,10 @@ function inOrder(variables) {
   const left = [...variables];
   const done = [];
   while (left.length) {
-    const index = Math.max(0, left.findIndex((one) => !one.dependsOn.some((name) => left.some((other) => other.name === name))));
+    const index = Math.max(
+      0,
+      left.findIndex((one) => !one.dependsOn.some((name) => left.some((other) => other.name === name))),
+    );
     done.push(...left.splice(index, 1));
   }
   return done;
@@ -156,5 +186,5 @@ function describe(variable) {
       ? { ...shared, value: variable.allValue, asIs: true, text: "All" }
       : { ...shared, value: each, text: "All" };
   }
-  return { ...shared, value: multi ? values : values[0] ?? "", text: texts.join(" + ") };
+  return { ...shared, value: multi ? values : (values[0] ?? ""), text: texts.join(" + ") };
 }

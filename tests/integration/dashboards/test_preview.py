@@ -178,29 +178,32 @@ def address(base: str, scene: Scene, **more: Any) -> str:
     return f"{base}/d/scene?{urllib.parse.urlencode({**times, **more}, doseq=True)}"
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
 async def test_every_panel_draws(
-    size: tuple[int, int], theme: str, scene: Scene, devtools: str, tmp_path: Path
+    size: tuple[int, int], scene: Scene, devtools: str, tmp_path: Path
 ) -> None:
     width, height = size
     async with (
         previewing(scene.prometheus) as base,
-        looking_at(devtools, address(base, scene, theme=theme), width=width, height=height) as tab,
+        looking_at(devtools, address(base, scene), width=width, height=height) as tab,
     ):
-        found = await tab.evaluate(STATES)
-        shots = Path(os.environ.get("PHASEGATE_SCREENSHOTS", tmp_path))
-        await tab.resize(width, await tab.evaluate("document.body.scrollHeight"))
-        await tab.screenshot(shots / f"{theme}-{width}.png")
-        for panel, count in COUNTS.items():
-            assert found[str(panel)] == ["ready", count], panel
-        assert found["8"][0] == "ready"
-        assert found["8"][1] > 500
-        assert found["14"] == ["empty", 0]
-        assert found["15"] == ["error", 0]
+        for theme in ("dark", "light"):
+            assert await tab.evaluate("document.documentElement.dataset.theme") == theme
+            found = await tab.evaluate(STATES)
+            for panel, count in COUNTS.items():
+                assert found[str(panel)] == ["ready", count], panel
+            assert found["8"][0] == "ready"
+            assert found["8"][1] > 500
+            assert found["14"] == ["empty", 0]
+            assert found["15"] == ["error", 0]
+            assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+            await tab.resize(width, await tab.evaluate("document.body.scrollHeight"))
+            await tab.settle()
+            shots = Path(os.environ.get("PHASEGATE_SCREENSHOTS", tmp_path))
+            await tab.screenshot(shots / f"{theme}-{width}.png")
+            await tab.evaluate("void document.querySelector('#theme').click()")
         # The one error is the query that is broken on purpose, answered with 400.
         assert [one for one in tab.errors if "status of 400" not in one] == []
-        assert await tab.evaluate("document.documentElement.scrollWidth") <= width
         assert all(one.startswith((base, "data:", "about:")) for one in tab.requested)
 
 
