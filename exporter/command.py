@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from phasegate.exporter.explain import render_explanation
 from phasegate.exporter.http import FIXED_PATHS, make_application
 from phasegate.exporter.logs import LEVELS, configure_logs
 from phasegate.exporter.remedies import remedy_for
+from phasegate.exporter.runner import Status
 from phasegate.exporter.storage import Storage
 from phasegate.exporter.webauth import protect
 from phasegate.exporter.webfile import WebFile
@@ -168,20 +169,29 @@ def _check(load: partial[Settings], web_config: Path | None, *, connect: bool) -
 
 
 async def _try_all(load: partial[Settings]) -> int:
-    """Run every collector once and say how it went: each query is sent, so each right is used."""
-    tried = Exporter(load)
-    try:
-        await tried.runner.run_scheduled(ONCE_SECONDS)
-        snapshot = await tried.scrape(ONCE_SECONDS, frozenset())
-    finally:
-        await tried.stop()
-    for status in snapshot.statuses:
+    """Run every collector once and say how it went."""
+    statuses, up = await try_collectors(load, ONCE_SECONDS)
+    for status in statuses:
         remedy = remedy_for(status.reason)
         problem = f"{status.reason}: {status.error}" + (f" ({remedy})" if remedy else "")
         click.echo(f"{status.collector}: {'ok' if status.success else problem}")
-    if not all(target.up for target in tried.targets.values()):
+    if not up:
         return 4
-    return 0 if all(status.success for status in snapshot.statuses) else 1
+    return 0 if all(status.success for status in statuses) else 1
+
+
+async def try_collectors(
+    load: Callable[[], Settings], seconds: float
+) -> tuple[Sequence[Status], bool]:
+    """How each collector fared in one run, and whether every target is up: each query is sent, so
+    each right is used."""
+    tried = Exporter(load)
+    try:
+        await tried.runner.run_scheduled(seconds)
+        snapshot = await tried.scrape(seconds, frozenset())
+    finally:
+        await tried.stop()
+    return snapshot.statuses, all(target.up for target in tried.targets.values())
 
 
 @exporter.command("explain")

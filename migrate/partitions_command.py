@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from phasegate.contract.errors import Interrupted
+from phasegate.contract.settings import Settings
 from phasegate.migrate.command import by_option, config_option, read_settings
 
 EPILOG = """\b
@@ -48,6 +50,24 @@ def partitions(
 ) -> None:
     """Make the audit log's partitions ahead; detach, and keep, those past their retention."""
     settings = read_settings(config)
+    try:
+        keep_partitions(settings, by, click.echo, dry_run=dry_run, drop=drop, now=now)
+    except Interrupted as error:
+        click.echo(f"phasegate: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+
+
+def keep_partitions(
+    settings: Settings,
+    by: str,
+    say: Callable[[str], None],
+    *,
+    dry_run: bool = False,
+    drop: bool = False,
+    now: datetime | None = None,
+) -> int:
+    """As `partitions.run_partitions`, with sessions and a journal of its own. Raises what that
+    does, and SourceUnavailable."""
     from phasegate.migrate.catalog import fetch_catalog  # noqa: PLC0415
     from phasegate.migrate.context import Context  # noqa: PLC0415
     from phasegate.migrate.journal import Journal  # noqa: PLC0415
@@ -77,10 +97,6 @@ def partitions(
             connect=connect,
             journal=journal,
             catalog=fetch_catalog(connection, ()),
-            say=click.echo,
+            say=say,
         )
-        try:
-            run_partitions(context, connection, dry_run=dry_run, drop=drop, now=now)
-        except Interrupted as error:
-            click.echo(f"phasegate: {error}", err=True)
-            raise SystemExit(error.exit_code) from None
+        return run_partitions(context, connection, dry_run=dry_run, drop=drop, now=now)

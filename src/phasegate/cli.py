@@ -19,6 +19,7 @@ COMMANDS = {
     "baseline": "phasegate.validators.baseline_command:baseline",
     "dashboards": "phasegate.dashboards.command:dashboards",
     "demo": "phasegate.demo.command:demo",
+    "doctor": "phasegate.operate.doctor_command:doctor",
     "exporter": "phasegate.exporter.command:exporter",
     "init": "phasegate.operate.command:init",
     "migrate": "phasegate.migrate.command:migrate",
