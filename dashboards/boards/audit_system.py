@@ -151,10 +151,8 @@ def _growth(settings: Settings) -> tuple[Part, ...]:
             ),
             (12, 8),
             Look(unit="bytes", steps=steps_of(settings, SIZE), low=0),
-            Query(
-                fold("max", series(metrics.TABLE_SIZE), ("schema", "parent")),
-                "{{schema}}.{{parent}}",
-            ),
+            # Of thousands of partitions, over a day, the sizes themselves are too many samples.
+            Query(worst(metrics.CRITERION_VALUE, criterion=SIZE), "largest"),
         ),
     )
 
