@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
 
@@ -84,20 +84,21 @@ def _sample(client: redis.Redis) -> CacheFacts:
     total = int(client.dbsize())
     end = time.monotonic() + SAMPLE_SECONDS
     found: dict[bytes, None] = {}
+    drawing = client.pipeline(transaction=False)
     for _ in range(min(total, RANDOM_KEYS)):
-        key = client.randomkey()
-        if key is None or time.monotonic() > end:
-            break
-        found[_bytes(key)] = None
+        drawing.randomkey()
+    found.update(dict.fromkeys(map(_bytes, filter(None, drawing.execute()))))
     cursor = 0
     while total and len(found) < SAMPLED_KEYS and time.monotonic() < end:
         cursor, keys = client.scan(cursor, count=SCAN_COUNT)
         found.update(dict.fromkeys(map(_bytes, keys)))
         if cursor == 0:
             break
-    prefixes = group_keys(found)
-    measured = {text: _measure(client, keys, end) for text, keys in prefixes.items()}
-    return CacheFacts(total, len(found), rank_prefixes(prefixes, measured))
+    groups = group_keys(found)
+    prefixes = (
+        replace(one, bytes=_measure(client, groups[one.text], end)) for one in rank_prefixes(groups)
+    )
+    return CacheFacts(total, len(found), tuple(prefixes))
 
 
 def _bytes(key: bytes | str) -> bytes:
@@ -106,12 +107,13 @@ def _bytes(key: bytes | str) -> bytes:
 
 
 def _measure(client: redis.Redis, keys: list[bytes], end: float) -> int:
-    sizes = []
+    if time.monotonic() > end:
+        return 0
+    asking = client.pipeline(transaction=False)
     for key in keys[:MEASURED_KEYS]:
-        if time.monotonic() > end:
-            break
-        if (size := client.memory_usage(key)) is not None:
-            sizes.append(int(size))
+        asking.memory_usage(key)
+    # A key that has expired meanwhile has none.
+    sizes = [int(size) for size in asking.execute() if size is not None]
     return sum(sizes) // len(sizes) if sizes else 0
 
 
@@ -144,15 +146,11 @@ def _heads(key: bytes) -> list[str]:
     return found
 
 
-def rank_prefixes(
-    groups: Mapping[str, list[bytes]], measured: Mapping[str, int]
-) -> tuple[Prefix, ...]:
+def rank_prefixes(groups: Mapping[str, list[bytes]]) -> tuple[Prefix, ...]:
     """The largest first; what is beyond the first dozen is not told, unless it is of
     permissions."""
     total = sum(map(len, groups.values()))
     ranked = sorted(groups.items(), key=lambda one: (-len(one[1]), one[0]))
-    prefixes = [
-        Prefix(text, len(keys), len(keys) / total, measured.get(text, 0)) for text, keys in ranked
-    ]
+    prefixes = [Prefix(text, len(keys), len(keys) / total) for text, keys in ranked]
     rest = [one for one in prefixes[_SHOWN_PREFIXES:] if one.of_permissions]
     return tuple(prefixes[:_SHOWN_PREFIXES] + rest[:1])

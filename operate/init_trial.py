@@ -67,8 +67,8 @@ def try_choice(
     others: Sequence[Refusal] = (),
 ) -> Trial:
     """`catalog` knows every table of it; `others` are refusals of what no catalog tells."""
-    base = _refusals(Settings(), catalog)
-    owning = replace(catalog, superuser=True)
+    base = find_refusals(make_steps(Settings(), catalog), catalog)
+    owning = _as_owner(catalog)
     tables = tuple(_try_table(one, catalog, owning, base) for one in candidates)
     observer = bool(tables) and all(one.unowned for one in tables)
     if observer:
@@ -127,8 +127,16 @@ def _audit(choice: AuditChoice, *, watch: bool) -> Audit:
     )
 
 
+def _as_owner(catalog: Catalog) -> Catalog:
+    """As a role would see it that may do everything."""
+    relations = {name: replace(one, may_create=True) for name, one in catalog.relations.items()}
+    return replace(catalog, superuser=True, bypasses=True, relations=relations)
+
+
 def _refusals(settings: Settings, catalog: Catalog) -> tuple[Refusal, ...]:
-    return find_refusals(make_steps(settings, catalog), catalog)
+    """Of the settings themselves: what `prepare` needs is the machine's, and asked once."""
+    steps = [one for one in make_steps(settings, catalog) if one.phase != "prepare"]
+    return find_refusals(steps, catalog)
 
 
 def _without(found: Iterable[Refusal], base: Iterable[Refusal]) -> list[Refusal]:
