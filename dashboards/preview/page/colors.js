@@ -61,6 +61,7 @@ function luminance(color) {
 }
 
 export function textOn(background) {
+  if (background === "var(--text)") return "var(--panel)";
   if (!background.startsWith("#")) return "var(--text)";
   return luminance(background) > 0.179 ? "#111217" : "#FFFFFF";
 }

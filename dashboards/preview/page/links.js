@@ -61,7 +61,7 @@ export class Links {
       time: link.keepTime ?? false,
       variables: link.includeVars ?? false,
     });
-    if (extra) written += (written.includes("?") ? "&" : "?") + extra.replaceAll("$", "%24");
+    if (extra) written += (written.includes("?") ? "&" : "?") + extra;
     const isNew = link.targetBlank;
     return el(
       "a",
@@ -69,7 +69,7 @@ export class Links {
         href: this.resolve(written, more),
         target: isNew ? "_blank" : undefined,
         rel: isNew ? "noreferrer" : undefined,
-        title: link.tooltip || undefined,
+        title: link.tooltip || told,
       },
       told || link.url,
     );

@@ -201,7 +201,11 @@ export class Panel {
         panel.description ? hint("i", this.fill(panel.description)) : null,
         notes.length ? hint("⚠", notes.join("\n"), "warning") : null,
         ...(panel.links ?? []).map((link) =>
-          el("span", { class: "panel-link" }, board.links.anchor(link), " ↗"),
+          el(
+            "span",
+            { class: panel.gridPos?.w < 6 ? "panel-link short" : "panel-link" },
+            board.links.anchor(link),
+          ),
         ),
       ].filter(Boolean),
     );

@@ -32,23 +32,22 @@ export function valueRange(fields, stacked) {
   return { low, high: low < high ? high : low + 1 };
 }
 
+const WEEK = 604800;
+const SPANS = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800,
+];
+const WEEKS = [1, 2, 4, 8, 13, 26, 52].map((count) => count * WEEK);
+
 function niceStep(rough, unit) {
   const seconds = secondsOf(unit);
   if (seconds && rough * seconds >= 1) {
-    const spans = [
-      1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800,
-      2592000,
-    ];
-    const found = spans.find((one) => one >= rough * seconds);
+    const found = [...SPANS, ...WEEKS].find((one) => one >= rough * seconds * 0.999);
     if (found) return found / seconds;
   }
-  const base = isBinary(unit)
-    ? 1024 ** Math.max(0, Math.floor(Math.log(Math.max(1, rough)) / Math.log(1024)))
-    : 1;
-  const scaled = rough / base;
-  const power = 10 ** Math.floor(Math.log10(scaled));
-  const factor = [1, 2, 2.5, 5, 10].find((one) => one * power >= scaled * 0.999) ?? 10;
-  return factor * power * base;
+  if (isBinary(unit) && rough > 1) return 2 ** Math.ceil(Math.log2(rough) - 1e-9);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const factor = [1, 2, 2.5, 5, 10].find((one) => one * power >= rough * 0.999) ?? 10;
+  return factor * power;
 }
 
 // `y(value)` in pixels from `top` down to `bottom`, and the ticks [{ value, label }].

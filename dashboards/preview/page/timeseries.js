@@ -2,7 +2,7 @@
 
 import { addHover, drawAnnotations, makeChart, TOP } from "./axes.js";
 import { paletteDash } from "./colors.js";
-import { el, svg } from "./dom.js";
+import { el, svg, textWidth } from "./dom.js";
 import { display, thresholdSteps, usesPalette } from "./fields.js";
 import { timeField } from "./frames.js";
 import { makeLegend } from "./legend.js";
@@ -117,6 +117,7 @@ function drawThresholds(chart, config, scale) {
   const steps = thresholdSteps(config, { min: scale.low, max: scale.high });
   const clamp = (value) =>
     Math.min(plot.bottom, Math.max(plot.top, scale.y(Math.min(scale.high, Math.max(scale.low, value)))));
+  const labels = [];
   steps.forEach(({ color, value }, index) => {
     const end = steps[index + 1]?.value ?? Infinity;
     if (mode.includes("area")) {
@@ -146,18 +147,15 @@ function drawThresholds(chart, config, scale) {
         "stroke-dasharray": mode.includes("dashed") ? "10 6" : undefined,
       }),
     );
-    inside.append(
-      svg(
-        "text",
-        {
-          class: "threshold-text",
-          x: plot.right - 4,
-          y: at - plot.top < 16 ? at + 12 : at - 4,
-          "text-anchor": "end",
-        },
-        `limit ${text}`,
-      ),
+    const y = at - plot.top < 16 ? at + 12 : at - 4;
+    // Beside one that stands at the same height.
+    const right = Math.min(
+      plot.right - 4,
+      ...labels.filter((one) => Math.abs(one.y - y) < 12).map((one) => one.left - 8),
     );
+    const label = `limit ${text}`;
+    labels.push({ y, left: right - textWidth(label, 10) });
+    inside.append(svg("text", { class: "threshold-text", x: right, y, "text-anchor": "end" }, label));
   });
 }
 

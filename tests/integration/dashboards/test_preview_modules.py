@@ -201,6 +201,34 @@ async def test_times(tab: Tab) -> None:
     ]
 
 
+async def test_ticks_are_numbers_that_people_use(tab: Tab) -> None:
+    cases: list[tuple[float, float, str, list[str]]] = [
+        (0, 100, "none", ["0", "25", "50", "75", "100"]),
+        (0, 1.0, "percentunit", ["0%", "25%", "50%", "75%", "100%"]),
+        (0, 0.018, "s", ["0 s", "5 ms", "10 ms", "15 ms"]),
+        (0, 200, "s", ["0 s", "1 min", "2 mins", "3 mins"]),
+        (0, 100 * 86_400, "s", ["0 s", "4 weeks", "8 weeks", "12 weeks"]),
+        (0, 1.3 * 2**20, "bytes", ["0 B", "512 KiB", "1 MiB"]),
+        (-3, 3, "short", ["-2", "0", "2"]),
+        (1000.1, 1000.3, "none", ["1000.10", "1000.15", "1000.20", "1000.25", "1000.30"]),
+    ]
+    code = """(m, [low, high, unit]) => m.makeScale({ low, high }, [0, 130], { unit })
+      .ticks.map((one) => one.label)"""
+    found = await each(tab, "scale", code, [list(one[:3]) for one in cases])
+    assert found == [one[3] for one in cases]
+    ranges = [[[0, 0], {}], [[5, 5], {}], [[None], {}], [[1, 2], {"min": 0, "max": 9}],
+              [[-1, -2], {}], [[1e-9, 1e9], {}]]  # fmt: skip
+    code = "(m, [values, config]) => m.valueRange([{ values, config }])"
+    found = await each(tab, "scale", code, ranges)
+    assert all(one["low"] < one["high"] for one in found)
+    assert found[0] == {"low": 0, "high": 1}
+    assert found[3] == {"low": 0, "high": 9}
+    readable = "(m, one) => m.textOn(one)"
+    assert await each(
+        tab, "colors", readable, ["#000000", "#FFFFFF", "var(--text)", "transparent"]
+    ) == ["#FFFFFF", "#111217", "var(--panel)", "var(--text)"]
+
+
 async def test_calculations(tab: Tab) -> None:
     values = [None, 2, 4, None, 3, None]
     cases: dict[str, float | None] = {
