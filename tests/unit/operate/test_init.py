@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phasegate.cli import group
@@ -46,6 +46,9 @@ NAMES = st.text(
 
 
 @given(name=NAMES, other=NAMES)
+@example(name="${HOME}", other="$${HOME}")
+@example(name="a\x85audit: {table: b.c}", other="\u2028\x07")
+@example(name="yes", other="1_000")
 def test_any_name_comes_back_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, name: str, other: str
 ) -> None:
