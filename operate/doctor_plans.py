@@ -58,7 +58,8 @@ def find_scans(root: Mapping[str, Any]) -> list[Scan]:
             table = TableName(node.get("Schema", ""), node["Relation Name"])
             alias = node.get("Alias", table.table)
             own = [node[key] for key in _CONDITIONS if isinstance(node.get(key), str)]
-            outer = [text for _, text in sorted(conditions, key=lambda one: -one[0])]
+            nearest = sorted(conditions, key=lambda one: -one[0])
+            outer = [text for _, text in nearest if text not in own]
             filtered, cast = _compared(alias, own)
             joined, cast_too = _compared(alias, outer)
             found.append(Scan(table, filtered, joined, (*cast, *cast_too)))

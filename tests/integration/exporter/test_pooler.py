@@ -2,70 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from phasegate.exporter.backends import Backends, Conninfo
-from phasegate.servers.ports import free_port
 from tests.fixtures.database import Database
-from tests.fixtures.presence import require_present
+from tests.fixtures.pooler import run_pooler
 
-POOLER = """
-[databases]
-* = host=127.0.0.1 port={server.port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {users}
-pool_mode = transaction
-ignore_startup_parameters = extra_float_digits
-"""
 ROUNDS = 6
-
-
-@contextmanager
-def _pooler(database: Database, folder: Path) -> Iterator[str]:
-    """The address of a pooler in front of the database."""
-    require_present("pgbouncer", shutil.which("pgbouncer") is not None)
-    server, port = database.server, free_port()
-    users, config = folder / "users.txt", folder / "pgbouncer.ini"
-    users.write_text(f'"postgres" "{server.password}"\n', encoding="utf-8")
-    config.write_text(POOLER.format(server=server, port=port, users=users), encoding="utf-8")
-    # It refuses to be root.
-    command = ["pgbouncer", "-q", "-u", "nobody", str(config)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        url = database.conninfo().replace(f":{server.port}/", f":{port}/")
-        try:
-            _await_answer(url)
-            yield url
-        finally:
-            process.terminate()
-
-
-def _await_answer(url: str) -> None:
-    for _ in range(100):
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the pooler does not answer")
 
 
 @pytest.fixture
 async def pooled(database: Database, tmp_path: Path) -> AsyncIterator[Backends]:
-    with _pooler(database, tmp_path) as url:
+    with run_pooler(database, tmp_path) as url:
         backends = Backends(_keywords(url), 3, 5)
         yield backends
         await backends.close()
