@@ -100,4 +100,4 @@ def check(*, config: Path | None, output: Path, targets: tuple[str, ...]) -> Non
 
 def _load(config: Path | None) -> Settings:
     """Of what is named; without, those of the guide, whatever lies around."""
-    return Settings() if config is None else load_settings(config, os.environ, connects=False)
+    return Settings() if config is None else load_settings(config, os.environ, measures=False)

@@ -131,12 +131,14 @@ def _of_the_settings(settings: Settings, job: dict[str, str]) -> Iterator[Alert]
             limit = severity_limit(settings, name, severity).value
             labels = {**job, "criterion": name, "severity": severity}
             shown = select(metrics.CRITERION_THRESHOLD.name, labels)
-            drifted.append(f"{shown} != {limit!r}")
+            # Under another name: the rule's own severity would hide the limit's.
+            drifted.append(f'label_replace({shown} != {limit!r}, "limit", "{severity}", "", "")')
     yield Alert(
-        name="ThresholdDrift", severity="warning", expression=" or ".join(drifted),
+        name="ThresholdDrift", severity="warning",
+        expression=f"max without (severity) ({' or '.join(drifted)})",
         hold=900, keep=300,
         summary="The exporter {{ $labels.instance }} judges {{ $labels.criterion }} by another "
-        "{{ $labels.severity }} limit than these rules: {{ $value }}",
+        "{{ $labels.limit }} limit than these rules: {{ $value }}",
         description="Build the rules again from the configuration that the exporter runs with: "
         "phasegate alerts build --config phasegate.yaml.",
         page="exporter", panel=("overview", "thresholds"),

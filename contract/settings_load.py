@@ -43,12 +43,17 @@ def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def load_settings(
-    path: Path | None, environ: Mapping[str, str], *, connects: bool = True
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    connects: bool = True,
+    measures: bool = True,
 ) -> Settings:
     """The settings of a file, or of DATABASE_URL and REDIS_URL alone where `path` is None.
 
     Raises ConfigError with every fault of the file. Whoever `connects` must know where to; who
-    does not must know at least which database it is.
+    does not must know at least which database it is; who does not even say what was measured, as
+    rules and boards do not, needs none.
     """
     reader = Reader(
         file=str(path) if path else _NOWHERE,
@@ -59,8 +64,8 @@ def load_settings(
     settings: Any = INVALID
     if written is not None:
         settings = SETTINGS.read(_with_environment(written, environ), reader)
-    if written is not None and settings is not INVALID and connects:
-        _demand_database(settings, written, reader)
+    if written is not None and settings is not INVALID and measures:
+        _demand_database(settings, written, reader, connects=connects)
     if reader.faults:
         faults = sorted(reader.faults, key=lambda fault: (fault.line, fault.column, fault.key))
         raise ConfigError(tuple(faults))
@@ -71,8 +76,10 @@ def load_settings(
     return dataclasses.replace(_resolved(settings, reader.base), file=path, without_effect=unused)
 
 
-def _demand_database(settings: Settings, written: Node, reader: Reader) -> None:
-    if not settings.database.configured:
+def _demand_database(settings: Settings, written: Node, reader: Reader, *, connects: bool) -> None:
+    database = settings.database
+    # Whose identity is pinned can be judged by who cannot connect.
+    if not (database.configured or (database.identity.pinned and not connects)):
         tell(NO_DATABASE, written, reader)
 
 

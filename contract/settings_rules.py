@@ -192,12 +192,6 @@ NO_DATABASE = Contradiction(
 )
 
 
-def _somewhere(values: Values) -> Iterator[Contradiction]:
-    # Whose identity is pinned can be judged by who cannot connect.
-    if (given := values.get("database")) and not (given.configured or given.identity.pinned):
-        yield NO_DATABASE
-
-
 def _audited(values: Values) -> Iterator[Contradiction]:
     audit = values.get("audit")
     for index, table in _items(values, "tables"):
@@ -241,7 +235,6 @@ of_audit: tuple[Rule, ...] = (_watch,)
 of_watch: tuple[Rule, ...] = (_canary,)
 of_hook: tuple[Rule, ...] = (_exactly_one("command", "url"),)
 of_settings: tuple[Rule, ...] = (
-    _somewhere,
     _unique("tables", "name"),
     _unique("health", "name"),
     _parameters,

@@ -143,7 +143,7 @@ def check(*, config: Path | None, output: Path, **how: Any) -> None:
 
 def read_settings(config: Path | None) -> Settings:
     """Of what is named; without, those of the guide, whatever lies around. Raises ConfigError."""
-    return Settings() if config is None else load_settings(config, os.environ, connects=False)
+    return Settings() if config is None else load_settings(config, os.environ, measures=False)
 
 
 def diff_files(files: Mapping[str, str], folder: Path) -> Iterator[str]:

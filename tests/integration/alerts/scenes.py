@@ -238,7 +238,9 @@ SCENES: dict[tuple[str, str], tuple[Scene, ...]] = {
         _gauge(metrics.CONFIG_LAST_RELOAD_SUCCESSFUL, 0, 1, {}, "refused its configuration"),
     ),
     ("ThresholdDrift", "warning"): (
-        _gauge(metrics.CRITERION_THRESHOLD, 0.91, 0.9, _DRIFTED, "0.91"),
+        _gauge(metrics.CRITERION_THRESHOLD, 0.91, 0.9, _DRIFTED, "warning limit")._replace(
+            labels={"criterion": "cache_hit_rate", "limit": "warning"}
+        ),
     ),
     ("AuditPartitionMissing", "critical"): (
         _gauge(metrics.PARTITION_RUNWAY, 0, 1, LOG, "no partition for now"),

@@ -83,7 +83,9 @@ def test_another_limit_changes_the_expression_the_text_and_the_check_for_drift()
     changed = find(after, "LowCacheHitRate", "warning")
     assert changed["expr"].endswith("< 0.85")
     assert "(limit 0.85)" in changed["annotations"]["summary"]
-    assert 'severity="warning"} != 0.85 or' in find(after, "ThresholdDrift", "warning")["expr"]
+    assert (
+        'severity="warning"} != 0.85, "limit"' in find(after, "ThresholdDrift", "warning")["expr"]
+    )
     differing = {one["alert"] for one, two in zip(after, before, strict=True) if one != two}
     assert differing == {"LowCacheHitRate", "ThresholdDrift"}
 

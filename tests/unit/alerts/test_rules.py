@@ -80,19 +80,7 @@ def check_texts(alert: Alert, labels: Labels) -> None:
         assert set(BARE.findall(text)) <= labels.sure, text
 
 
-CLASHES = pytest.mark.xfail(
-    strict=True, reason="warning and critical limit of one criterion that drift both clash"
-)
-
-
-@pytest.mark.parametrize(
-    "alert",
-    [
-        pytest.param(one, marks=CLASHES) if one.name == "ThresholdDrift" else one
-        for one in GROUP.alerts
-    ],
-    ids=lambda alert: f"{alert.name}-{alert.severity}",
-)
+@pytest.mark.parametrize("alert", GROUP.alerts, ids=lambda alert: f"{alert.name}-{alert.severity}")
 def test_no_label_of_its_own_hides_one_that_tells_its_series_apart(alert: Alert) -> None:
     """A label of a rule replaces the series' own: two series become one, and Prometheus refuses to
     evaluate the rule."""

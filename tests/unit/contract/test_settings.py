@@ -132,6 +132,9 @@ def test_who_does_not_connect_needs_no_url_where_the_identity_is_pinned(tmp_path
     file.write_text('database: {identity: {system_identifier: "74"}}')
     with pytest.raises(ConfigError, match="no database"):
         load_settings(file, {}, connects=False)
+    # Rules and boards are of no database at all.
+    file.write_text("criteria: {cache_hit_rate: {warning: 0.95}}")
+    assert not load_settings(file, {}, measures=False).database.configured
 
 
 @pytest.mark.parametrize(
