@@ -85,7 +85,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
                 f"Partitions last for ({say_limit(settings, RUNWAY)})",
                 "How long can rows be written before a partition is missing?",
                 "Make the partitions ahead: phasegate migrate partitions.",
-                "without end, or not partitioned",
+                "without end, or not partitioned, or no data",
                 runbook_of(RUNWAY),
             ),
             (6, 4),
@@ -114,7 +114,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
                 "Did a row find no partition of its own, and fall into the default one?",
                 "Move its rows out before their partition is made: it cannot be, while they lie "
                 "there.",
-                "there is no default partition",
+                "there is no default partition, or no data",
                 ("audit", "auditdefaultpartitionused"),
             ),
             (6, 4),
@@ -166,7 +166,7 @@ def _next(settings: Settings) -> tuple[Part, ...]:
                 "Since when does nobody make partitions ahead? It falls until somebody does.",
                 "Make the partitions ahead: phasegate migrate partitions; see why the job that "
                 "should did not.",
-                "without end, or not partitioned",
+                "without end, or not partitioned, or no data",
                 runbook_of(RUNWAY),
             ),
             (12, 5),
@@ -179,7 +179,7 @@ def _next(settings: Settings) -> tuple[Part, ...]:
                 "Events of the last hour by category",
                 "Which events make the log grow?",
                 "One category alone: look at who causes it. A backfill is one that ends.",
-                "no event in the last hour",
+                "no event in the last hour, or no data",
                 runbook_of(GROWTH),
             ),
             (12, 5),
@@ -201,7 +201,7 @@ def _rows() -> tuple[tuple[Part, ...], ...]:
         "Since the latest event",
         "Did a category fall silent?",
         "See whether the application still does what it logs; then the triggers.",
-        "no event in the last hour",
+        "no event in the last hour, or no data",
         runbook_of(COVERAGE),
     )
     unproved = Words(
@@ -278,7 +278,7 @@ def _partitions() -> tuple[tuple[Part, ...], ...]:
         "Partitions without a size",
         "Is a partition not measured, and why?",
         "A lock for long keeps the exporter out: find its holder.",
-        "every partition has its size",
+        "every partition has its size, or no data",
         ("exporter", "seriescapped"),
     )
     old = Words(

@@ -186,7 +186,7 @@ def _harm() -> tuple[Part, ...]:
                 "connection)?",
                 "See the server's log at that time; 08 is the network or the server, 57 a limit "
                 "of time.",
-                "none failed since the exporter began",
+                "none failed since the exporter began, or no data",
                 ("exporter", "measurementsstopped"),
             ),
             (12, 5),
@@ -243,19 +243,19 @@ def _detail() -> tuple[tuple[Part, ...], ...]:
         "Lookups left out",
         "How many slots of the schedule went by without a lookup, and why?",
         "`server_busy` is the server's doing, all else the exporter's; its log tells more.",
-        "none left out since the exporter began",
+        "none left out since the exporter began, or no data",
     )
     plans = words(
         "Changes of plans in the last hour",
         "Did a lookup get another plan, from which a new latency would follow?",
         "ANALYZE the table, and see whether the index that is missing is still valid.",
-        "no lookup has changed its plan",
+        "no lookup has changed its plan, or no data",
     )
     absent = words(
         "Lookups that are not made",
         "Is a configured lookup not measured at all?",
         "Do what the reason says: most often the column or the right to read it is missing.",
-        "every configured lookup is made",
+        "every configured lookup is made, or no data",
     )
     kinds = Query(
         quantile(0.95, metrics.QUERY_DURATION, "query_type"), "{{query_type}}", exemplar=True
@@ -340,13 +340,13 @@ def _server() -> tuple[tuple[Part, ...], ...]:
         "Lag of replicas",
         "How far are the standbys behind?",
         "Slow the migration's batches down until they catch up.",
-        "no standby is connected, and no replica configured",
+        "no standby is connected, and no replica configured, or no data",
     )
     slots = words(
         "WAL kept for slots",
         "Does a replication slot fill the disk?",
         "Drop the slot that nobody reads; a slot of a standby that is gone keeps all WAL.",
-        "no replication slot",
+        "no replication slot, or no data",
     )
     return (
         (

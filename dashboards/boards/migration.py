@@ -48,7 +48,7 @@ from phasegate.dashboards.sketch import Section, Sketch
 from phasegate.dashboards.states import PHASE_CODES, PHASE_WORDS, no_or_yes, yes_or_no
 
 NO_JOURNAL = "no journal: has the migration begun, and is its database up?"
-NO_WORK = "no work over rows is going on"
+NO_WORK = "no work over rows is going on, or no data"
 TABLE = "{{schema}}.{{table}}"
 TABLES = ("schema", "table")
 STUCK = ("migration", "migrationphasestuck")
@@ -108,7 +108,7 @@ def _now() -> tuple[Part, ...]:
         "Overrides",
         "Did somebody let a gate open though a criterion did not pass?",
         "phasegate migrate status names who and why; repair what did not pass.",
-        "no override is journalled",
+        "no override is journalled, or no data",
         OVERRIDDEN,
     )
     return (
@@ -227,7 +227,7 @@ def _work() -> tuple[tuple[Part, ...], ...]:
         "Lag of replicas",
         "Does the work leave the replicas behind?",
         "Lower the rate until they catch up.",
-        "no standby is connected, and no replica configured",
+        "no standby is connected, and no replica configured, or no data",
         STUCK,
     )
     return (
@@ -340,14 +340,14 @@ def _gates() -> tuple[tuple[Part, ...], ...]:
         "Hooks",
         "When did each deployment and other hook last end?",
         "A hook that failed stands in phasegate migrate status.",
-        "no hook has ended yet",
+        "no hook has ended yet, or no data",
         STUCK,
     )
     accepted = Words(
         "Overridden",
         "Which criterion was accepted at which gate?",
         "phasegate migrate status names who and why; repair what did not pass.",
-        "nothing is overridden",
+        "nothing is overridden, or no data",
         OVERRIDDEN,
     )
     preflight = Words(

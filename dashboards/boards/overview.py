@@ -143,7 +143,7 @@ def _now() -> tuple[Part, ...]:
                 "Migration",
                 "Which phase is running, waits at its gate or failed?",
                 "The board of the migration tells since when, and what it does.",
-                "no phase is under way",
+                "no phase is under way, or no data",
                 ("migration", "migrationphasestuck"),
             ),
             (5, 4),
@@ -328,14 +328,14 @@ def _health() -> tuple[Part, ...]:
         "Time until the answer",
         "Does a check get slower, before it fails?",
         "See the load of the service that is checked.",
-        "no health check is configured",
+        "no health check is configured, or no data",
         runbook_of("health"),
     )
     ends = Words(
         "Until certificates end",
         "Which certificate ends first?",
         "Renew it and let the server load it: once it has ended, the check fails.",
-        "no check is encrypted",
+        "no check is encrypted, or no data",
         ("exporter", "certificatenearend"),
     )
     return (
@@ -363,14 +363,14 @@ def _errors(settings: Settings) -> tuple[Part, ...]:
         f"Errors by requests (at most {margin:g} times before)",
         "Does the application fail more often than before the migration?",
         "See what the application logs of its errors, and whether they began with the change.",
-        "the application's counters are not configured",
+        "the application's counters are not configured, or no data",
         runbook_of("error_rate"),
     )
     requests = Words(
         "Requests and errors",
         "Are there more errors, or only fewer requests?",
         "Both fall: see what is in front of the application.",
-        "the application's counters are not configured",
+        "the application's counters are not configured, or no data",
         runbook_of("error_rate"),
     )
     asked = rate(metrics.APPLICATION_REQUESTS)
@@ -408,14 +408,14 @@ def _exporter() -> tuple[tuple[Part, ...], ...]:
         "Failed runs by reason",
         "Why do collectors fail?",
         "Each reason has its remedy on the exporter's page.",
-        "no run failed since the exporter began",
+        "no run failed since the exporter began, or no data",
         runbook,
     )
     dropped = Words(
         "Series left out",
         "Does the cap on series hide something?",
         "Raise exporter.max_series, or detach partitions that are past use.",
-        "nothing is left out",
+        "nothing is left out, or no data",
         ("exporter", "seriescapped"),
     )
     reload = Words(
