@@ -26,8 +26,9 @@ from phasegate.migrate.operations.retire_partitions import RetirePartitions
 from phasegate.migrate.periods import before, write
 from phasegate.migrate.sessions import set_patience
 
-# Not the runner's: a migration may wait days for a gate, and the log needs its partitions then too.
-PARTITIONS_LOCK = RUNNER_LOCK + 1
+# Not the runner's, nor that of its sessions (SESSION_LOCK): a migration may wait days for a gate,
+# and the log needs its partitions then too.
+PARTITIONS_LOCK = RUNNER_LOCK + 2
 
 
 def run_partitions(

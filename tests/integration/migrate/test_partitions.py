@@ -17,6 +17,7 @@ from phasegate.contract.names import TableName
 from phasegate.contract.settings import Audit, Settings
 from phasegate.contract.units import Retention
 from phasegate.migrate.command import migrate
+from phasegate.migrate.control import RUNNER_LOCK, SESSION_LOCK
 from phasegate.migrate.partitions import PARTITIONS_LOCK, run_partitions
 from tests.fixtures.database import Database
 from tests.fixtures.migrating import Migrating, open_migrating
@@ -89,6 +90,16 @@ def dump(database: Database) -> list[Sequence[object]]:
             " WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
         ),
     ]
+
+
+def test_a_migration_at_work_does_not_keep_the_log_from_its_partitions(
+    log: Database, call: Call
+) -> None:
+    with psycopg.connect(log.conninfo(), autocommit=True) as runner:
+        runner.execute("SELECT pg_advisory_lock(%s)", (RUNNER_LOCK,))
+        runner.execute("SELECT pg_advisory_lock_shared(%s)", (SESSION_LOCK,))
+        done = call()
+    assert (done.exit_code, "audit_logs_2026_02" in str(dump(log))) == (0, True)
 
 
 def test_a_dry_run_names_what_would_go_and_its_rows_and_changes_nothing(
