@@ -31,6 +31,7 @@ def examine(ground: Ground) -> Iterator[Finding]:
 
 def evaluate_exporter(evidence: Evidence, settings: Settings) -> Iterator[Finding]:
     """`evidence` is of the last two minutes."""
+    base = (settings.exporter.url or "").rstrip("/")
     down = [target.name for target in evidence.targets if not target.up]
     for name in down:
         yield problem(
@@ -52,7 +53,8 @@ def evaluate_exporter(evidence: Evidence, settings: Settings) -> Iterator[Findin
             "the exporter runs with another configuration than this one",
             "phasegate.yaml was changed and not reloaded, or the exporter reads another file",
             "phasegate exporter --config.file phasegate.yaml --check-config\n"
-            "kill -HUP <pid of the exporter>",
+            f"curl -sS -X POST {base}/-/reload\n"
+            "(with --web.enable-lifecycle; else send it SIGHUP)",
             "exporter.md#configreloadfailed",
         )
     if not down:

@@ -12,7 +12,7 @@ from phasegate.exporter.command import try_collectors
 from phasegate.exporter.remedies import remedy_for
 from phasegate.exporter.runner import Status
 from phasegate.operate.doctor import Finding, ok, problem, unknown, warning
-from phasegate.operate.doctor_ground import Ground
+from phasegate.operate.doctor_ground import Ground, fetch_rows
 
 SUMMARY = "the role may read all that the exporter measures (each query is sent once)"
 SECONDS = 6.0
@@ -29,17 +29,17 @@ _OF_THE_APPLICATION = ("application", "health")
 
 def examine(ground: Ground) -> Iterator[Finding]:
     """Raises SourceError."""
-    with ground.look():
-        pass
+    with ground.look() as connection:
+        [(role,)] = fetch_rows(connection, "SELECT current_user::text")
     statuses, _ = asyncio.run(try_collectors(ground.load, SECONDS))
-    yield from evaluate_statuses(statuses)
+    yield from evaluate_statuses(statuses, role)
 
 
-def evaluate_statuses(statuses: Sequence[Status]) -> Iterator[Finding]:
-    """One finding each that failed for a reason of its own."""
+def evaluate_statuses(statuses: Sequence[Status], role: str) -> Iterator[Finding]:
+    """One finding each that failed for a reason of its own; `role` is whose rights they had."""
     failed = [one for one in statuses if not one.success]
     for one in failed:
-        told = f"{one.collector}: {one.reason}: {one.error}"
+        told = f"{one.collector}, as {role}: {one.reason}: {one.error}"
         if one.reason == "privilege":
             cause = "a right was never given, or a column or partition is newer than the grants"
             yield problem(told, cause, _GRANTS, _PLACE)
@@ -53,4 +53,4 @@ def evaluate_statuses(statuses: Sequence[Status]) -> Iterator[Finding]:
             yield unknown(told, remedy_for(one.reason) or "see the error", _PLACE)
     good = len(statuses) - len(failed)
     if good:
-        yield ok(f"{good} of {len(statuses)} collectors got all that they asked for")
+        yield ok(f"{good} of {len(statuses)} collectors got all that they asked for, as {role}")

@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 from phasegate.alerts.rules import make_group, make_labels
 from phasegate.contract.settings import Settings
-from phasegate.operate.doctor import Finding, ok, problem, warning
+from phasegate.operate.doctor import Finding, ok, problem, unknown, warning
 from phasegate.operate.doctor_ground import Ground
 from phasegate.operate.doctor_prometheus import Rule, fetch_formatted, fetch_rules
 
 SUMMARY = "Prometheus has loaded the rules of this configuration, with its limits"
 SHOWN = 6
 _PLACE = "exporter.md#thresholddrift"
-_REMEDY = (
-    "phasegate alerts build --config phasegate.yaml --output ./alerts\n"
-    "promtool check rules ./alerts/database.yml\n"
-    "then let Prometheus load them: curl -sS -X POST …/-/reload, or SIGHUP"
-)
+_REMEDY = """\
+phasegate alerts build --config phasegate.yaml --output ./alerts
+promtool check rules ./alerts/database.yml
+curl -sS -X POST {base}/-/reload
+(with --web.enable-lifecycle; else send Prometheus SIGHUP)"""
 
 
 class Wanted(NamedTuple):
@@ -41,7 +41,8 @@ class Wanted(NamedTuple):
 
 def examine(ground: Ground) -> Iterator[Finding]:
     """Raises SourceError where it does not answer."""
-    if ground.settings.prometheus is None:
+    prometheus = ground.settings.prometheus
+    if prometheus is None:
         yield ok("prometheus.url is not configured")
         return
     wanted, loaded = make_wanted(ground.settings), fetch_rules(ground)
@@ -51,13 +52,20 @@ def examine(ground: Ground) -> Iterator[Finding]:
         for rule in loaded
         if _key(rule) == one[:2] and not _same_text(one.expression, rule.query)
     }
-    same = {
-        one
-        for one, rule in differing.items()
-        if (ours := fetch_formatted(ground, one.expression)) is not None
-        and ours == fetch_formatted(ground, rule.query)
-    }
-    yield from evaluate_rules(wanted, loaded, {one for one in differing if one not in same})
+    differ, unsure = set(), []
+    for one, rule in differing.items():
+        ours, theirs = (fetch_formatted(ground, text) for text in (one.expression, rule.query))
+        if ours is None:
+            unsure.append(one)
+        elif ours != theirs:
+            differ.add(one)
+    if unsure:
+        yield unknown(
+            f"written in another way, and the server does not tell how: {_listed(unsure)}",
+            "phasegate alerts check --config phasegate.yaml --output ./alerts",
+            _PLACE,
+        )
+    yield from evaluate_rules(wanted, loaded, differ, prometheus.url.rstrip("/"))
 
 
 def make_wanted(settings: Settings) -> list[Wanted]:
@@ -74,9 +82,11 @@ def make_wanted(settings: Settings) -> list[Wanted]:
 
 
 def evaluate_rules(
-    wanted: Sequence[Wanted], loaded: Sequence[Rule], differing: set[Wanted]
+    wanted: Sequence[Wanted], loaded: Sequence[Rule], differing: set[Wanted], base: str
 ) -> Iterator[Finding]:
-    """`differing` are those whose expression is another than the loaded one's."""
+    """`differing` are those whose expression is another than the loaded one's; `base` is that of
+    the API."""
+    remedy = _REMEDY.format(base=base)
     there = {_key(rule): rule for rule in loaded}
     missing = [one for one in wanted if one[:2] not in there]
     other_hold = {one for one in wanted if one[:2] in there and there[one[:2]].duration != one.hold}
@@ -88,25 +98,25 @@ def evaluate_rules(
             "Prometheus has loaded none of our rules",
             "the file is not among its rule_files, or it refused it at the last reload: nobody is "
             "woken",
-            _REMEDY,
+            remedy,
             "exporter.md#watchdog",
         )
         return
     if missing:
-        yield problem(f"not loaded: {_listed(missing)}", "the rules are older", _REMEDY, _PLACE)
+        yield problem(f"not loaded: {_listed(missing)}", "the rules are older", remedy, _PLACE)
     if drifted:
         yield problem(
             f"loaded with other limits or expressions: {_listed(drifted)}",
             "phasegate.yaml was changed and the rules were not built again, or somebody changed "
             "them by hand: a gate and an alert disagree about the same figure",
-            _REMEDY,
+            remedy,
             _PLACE,
         )
     for rule in failing[:SHOWN]:
         yield warning(
             f"{rule.name} cannot be evaluated: {rule.lastError}",
             "Prometheus finds two series where one is expected, or is too old",
-            _REMEDY,
+            remedy,
             "exporter.md#watchdog",
         )
     if not (missing or drifted or failing):

@@ -1,7 +1,7 @@
 """Whether the planner knows the tables that lookups read: analysed at all, and since they changed.
 
 `reltuples` does not tell: CREATE INDEX sets it too. What tells are the columns' statistics, which
-are seen by whoever may read the columns.
+are seen by whoever may read the columns, and is not under row security.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ SELECT
     n.nspname::text,
     c.relname::text,
     c.relkind = 'p' OR pg_relation_size(c.oid) > 0,
-    has_any_column_privilege(c.oid, 'SELECT'),
+    has_any_column_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid),
+    -- Of a table without a live row ANALYZE leaves nothing but its count.
     EXISTS (
         SELECT FROM pg_stats AS s
         WHERE s.schemaname = n.nspname AND s.tablename = c.relname
             AND s.inherited = (c.relkind = 'p')
-    ),
+    ) OR pg_stat_get_analyze_count(c.oid) + pg_stat_get_autoanalyze_count(c.oid) > 0,
     COALESCE(pg_stat_get_mod_since_analyze(c.oid), 0),
     c.reltuples::double precision
 FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS named (schema, name)

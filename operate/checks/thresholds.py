@@ -42,6 +42,7 @@ def read_limits(exposition: str) -> Limits:
 
 def evaluate_limits(found: Limits, settings: Settings) -> Iterator[Finding]:
     """Those that the exporter has, against those that this configuration gives."""
+    base = (settings.exporter.url or "").rstrip("/")
     wanted = {
         (name, severity): value
         for name in CRITERIA
@@ -57,7 +58,7 @@ def evaluate_limits(found: Limits, settings: Settings) -> Iterator[Finding]:
             "; ".join(drifted),
             "phasegate.yaml was changed and the exporter has not read it again",
             "phasegate exporter --config.file phasegate.yaml --check-config\n"
-            "kill -HUP <pid of the exporter>\n"
+            f"curl -sS -X POST {base}/-/reload\n"
             "phasegate alerts build --config phasegate.yaml --output ./alerts",
             _PLACE,
         )

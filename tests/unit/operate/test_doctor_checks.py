@@ -203,15 +203,17 @@ class TestMonitoring:
     def test_rules(self) -> None:
         wanted = make_wanted(Settings())
         loaded = [load(one) for one in wanted]
-        assert severities(evaluate_rules(wanted, loaded, set())) == [Severity.OK]
-        assert "none of our rules" in only(evaluate_rules(wanted, [], set())).evidence
-        assert wanted[0].text in only(evaluate_rules(wanted, loaded[1:], set())).evidence
-        drifted = only(evaluate_rules(wanted, loaded, {wanted[3]}))
+        assert severities(evaluate_rules(wanted, loaded, set(), "http://p")) == [Severity.OK]
+        assert "none of our rules" in only(evaluate_rules(wanted, [], set(), "http://p")).evidence
+        assert (
+            wanted[0].text in only(evaluate_rules(wanted, loaded[1:], set(), "http://p")).evidence
+        )
+        drifted = only(evaluate_rules(wanted, loaded, {wanted[3]}, "http://p"))
         assert wanted[3].text in drifted.evidence
         held = [*loaded[:-1], load(wanted[-1]._replace(hold=7.0))]
-        assert wanted[-1].text in only(evaluate_rules(wanted, held, set())).evidence
+        assert wanted[-1].text in only(evaluate_rules(wanted, held, set(), "http://p")).evidence
         loaded[2].health = "err"
-        assert severities(evaluate_rules(wanted, loaded, set())) == [Severity.WARNING]
+        assert severities(evaluate_rules(wanted, loaded, set(), "http://p")) == [Severity.WARNING]
 
     def test_limits(self) -> None:
         text = (
