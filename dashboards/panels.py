@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from grafanalib import core
 
-from phasegate.dashboards.colours import OK, SERIES
+from phasegate.dashboards.colours import ACTIVE, OK, SERIES
 from phasegate.dashboards.limits import Steps
 
 Mappings = list[dict[str, Any]]
@@ -110,7 +110,7 @@ def stat(
     panel = core.Stat(
         title=words.title,
         targets=[_target(query, instant=True) for query in queries],
-        thresholds=look.steps,
+        thresholds=look.steps or _NEUTRAL,
         colorMode="background_solid" if filled else "value",
         graphMode="none",
         reduceCalc="lastNotNull",
@@ -132,7 +132,7 @@ def gauge(name: str, words: Words, size: tuple[int, int], look: Look, *queries: 
     panel = core.GaugePanel(
         title=words.title,
         targets=[_target(query, instant=True) for query in queries],
-        thresholds=look.steps,
+        thresholds=look.steps or _NEUTRAL,
         format=look.unit,
         min=look.low,
         max=look.high,
@@ -157,7 +157,7 @@ def bar_gauge(name: str, words: Words, size: tuple[int, int], look: Look, *queri
     panel = core.BarGauge(
         title=words.title,
         targets=[_target(query, instant=True) for query in queries],
-        thresholds=look.steps,
+        thresholds=look.steps or _NEUTRAL,
         format=look.unit,
         extraJson={
             "fieldConfig": {
@@ -372,5 +372,7 @@ def _target(query: Query, *, instant: bool = False, form: str = "time_series") -
     return {**target, **more, **({"exemplar": True} if query.exemplar else {})}
 
 
+_NEUTRAL = [{"color": ACTIVE, "value": None}]
+"""Of what has no limit; Grafana would draw it in the colour of text."""
 _BY_STEPS = {"color": {"mode": "thresholds"}}
 _LAST = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
