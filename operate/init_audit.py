@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from phasegate.contract.migration import SCHEMA
 from phasegate.contract.names import TableName, split_name
 from phasegate.migrate.catalog import Catalog
 from phasegate.migrate.periods import Period, parse_bound
@@ -61,9 +62,10 @@ class AuditChoice:
 
     @property
     def function(self) -> TableName | None:
-        """The one function that all its triggers call."""
+        """The one function of the user's own that all its triggers call."""
         found = {one.function for one in self.writers}
-        return found.pop() if len(found) == 1 else None
+        [only] = found if len(found) == 1 else [None]
+        return None if only is None or only.schema == SCHEMA else only
 
     @property
     def watched(self) -> tuple[TableName, ...]:

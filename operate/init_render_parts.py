@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phasegate.contract.migration import SCHEMA
 from phasegate.migrate.findings import size
 from phasegate.operate.init_audit import TIME, AuditChoice
 from phasegate.operate.init_cache import CacheFacts, Prefix
@@ -125,9 +126,11 @@ def _watch(found: TriedAudit, choice: AuditChoice) -> list[str]:
         for refusal in found.watch_refusals:
             lines += comment(refusal, 2, "#   ")
         return [*lines, *("  # " + line[2:] for line in entry)]
-    lines += comment(
-        f"{QUESTION}may migrate add triggers of its own that call the same function, enabled "
-        "always and for TRUNCATE too? Drop the old ones with it, or each change is written twice.",
-        2,
-    )
+    if any(one.function.schema != SCHEMA for one in choice.writers):
+        same = "that call the same function, " if choice.function is not None else ""
+        lines += comment(
+            f"{QUESTION}may migrate add triggers of its own {same}enabled always and for TRUNCATE "
+            "too? Drop the old ones with it, or each change is written twice.",
+            2,
+        )
     return lines + entry

@@ -23,7 +23,7 @@ from phasegate.contract.settings_load import load_settings
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.postgres import PostgresServer
 from tests.fixtures.database import Database
-from tests.fixtures.planned import write_legacy
+from tests.fixtures.planned import expand, make_legacy, write_legacy
 
 SCHEMAS = Path(__file__).parents[2] / "fixtures" / "schemas"
 PROPOSED = {
@@ -186,6 +186,28 @@ def test_what_is_not_taken_is_named_with_its_reason(database: Database, folder: 
     assert "DROP CONSTRAINT auditlog_logentry_actor_id_fkey" in re.sub(r"\n# +", " ", text)
 
 
+def test_on_15_and_once_the_schema_is_expanded_it_finds_what_migrate_made(
+    any_database: Database, tmp_path: Path
+) -> None:
+    make_legacy(any_database)
+    expand(any_database, tmp_path)
+    folder = Folder(tmp_path, any_database)
+    written = folder.init()
+    assert code(written) == 0, words(written)
+    assert folder.tables == ["public.users.uuid"]
+    assert "Its column uuid is there: uuid, never NULL, unique." in folder.text
+    audit = folder.settings.audit
+    assert audit is not None
+    assert (str(audit.table), audit.partition, audit.function) == (
+        *("public.audit_logs", "month"),
+        None,
+    )
+    assert [str(one.table) for one in audit.watch] == ["public.users"]
+    assert "may migrate add triggers" not in folder.text
+    planned = folder.plan()
+    assert code(planned) == 0, words(planned)
+
+
 def test_an_empty_database(folder: Folder) -> None:
     assert code(folder.init("--environment", "staging")) == 0
     assert (folder.tables, folder.settings.environment) == ([], "staging")
@@ -243,6 +265,19 @@ def test_a_table_that_is_locked_is_not_waited_for(database: Database, folder: Fo
     assert lasted < 5
     assert folder.tables == ["public.users.uuid"]
     assert "public.companies: somebody holds, or waits for, ACCESS EXCLUSIVE" in folder.text
+
+
+def test_a_lock_on_what_hangs_on_a_table_gives_way_soon(database: Database, folder: Folder) -> None:
+    seed(database, "demo")
+    with psycopg.connect(database.conninfo()) as locking:
+        locking.execute("LOCK TABLE user_roles IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        written = folder.init()
+        lasted = time.monotonic() - began
+    assert code(written) == 5
+    assert "the same command goes on when it is free" in words(written)
+    assert lasted < 5
+    assert not folder.config.exists()
 
 
 def test_a_standby_is_refused_by_name(database: Database, folder: Folder) -> None:
