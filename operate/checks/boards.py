@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from phasegate.contract.settings import Settings
 from phasegate.operate.doctor import Finding, ok, problem
 from phasegate.operate.doctor_ground import Ground
 
@@ -18,18 +19,26 @@ _PLACE = "exporter.md#thresholddrift"
 
 def examine(ground: Ground) -> Iterator[Finding]:
     """Reads files alone."""
-    # The boards need a library that a pipeline's installation may lack, and are slow to import.
-    from phasegate.alerts.build import render_all  # noqa: PLC0415
-    from phasegate.dashboards.build import render_boards  # noqa: PLC0415
+    settings = ground.settings
+    base = Path() if settings.file is None else settings.file.parent
+    for what, make in (("dashboards", _make_boards), ("alerts", _make_rules)):
+        folder = base / what
+        if folder.is_dir():
+            yield from compare_files(what, folder, make(settings))
+        else:
+            yield ok(f"{folder}: there is no such folder")
 
-    file = ground.settings.file
-    base = Path() if file is None else file.parent
-    made = {
-        "dashboards": render_boards(ground.settings),
-        "alerts": render_all(ground.settings),
-    }
-    for folder, files in made.items():
-        yield from compare_files(folder, base / folder, files)
+
+def _make_boards(settings: Settings) -> Mapping[str, str]:
+    from phasegate.dashboards.build import render_boards  # noqa: PLC0415  (seconds)
+
+    return render_boards(settings)
+
+
+def _make_rules(settings: Settings) -> Mapping[str, str]:
+    from phasegate.alerts.build import render_all  # noqa: PLC0415
+
+    return render_all(settings)
 
 
 def compare_files(what: str, folder: Path, files: Mapping[str, str]) -> Iterator[Finding]:

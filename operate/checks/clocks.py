@@ -15,7 +15,7 @@ import psycopg
 
 from phasegate.contract.errors import SourceError
 from phasegate.contract.evidence import CLOCK_SKEW_SECONDS
-from phasegate.operate.doctor import Finding, ok, problem, unknown
+from phasegate.operate.doctor import Cannot, Finding, ok, problem, unknown
 from phasegate.operate.doctor_ground import Ground, fetch_rows
 from phasegate.validators.http_get import Answer
 
@@ -65,7 +65,8 @@ def evaluate_clocks(apart: dict[str, float], silent: list[str]) -> Iterator[Find
         told = ", ".join(f"{name} {ahead:+.1f} s" for name, ahead in good.items())
         yield ok(f"against this machine: {told}")
     if silent and not apart:
-        yield unknown(f"no time from {', '.join(silent)}", "see why they do not answer")
+        told = f"no time from {', '.join(silent)}"
+        yield unknown(told, "phasegate doctor --check database", cannot=Cannot.REACH)
 
 
 def _of_database(ground: Ground) -> float:

@@ -141,6 +141,18 @@ def test_copies_of_a_restore_and_of_a_rewrite(database: Database, doctor: Doctor
             database.server.drop_database(name)
 
 
+def test_a_server_that_hangs_is_waited_for_once(database: Database, doctor: Doctor) -> None:
+    began = time.monotonic()
+    database.server.freeze()
+    try:
+        seen = doctor.see()
+    finally:
+        database.server.thaw()
+    assert time.monotonic() - began < 15
+    assert seen.code == 4
+    assert {one["cannot"] for one in seen.faults("unknown")} == {"unreachable"}
+
+
 def test_the_whole_is_quick_and_reads_only(database: Database, doctor: Doctor) -> None:
     database.execute("ANALYZE; CREATE UNIQUE INDEX ON users (uuid)")
     before = database.execute("SELECT pg_current_wal_insert_lsn()")
