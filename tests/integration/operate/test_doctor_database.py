@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,6 +188,28 @@ class TestStatistics:
         assert "ran ANALYZE" in seen.told
         after = sees(doctor.see("lookup_plans"))
         assert before != after
+
+    @pytest.mark.parametrize(("answer", "code"), [("n", 1), ("y", 0)])
+    def test_it_asks_first(self, tables: Database, doctor: Doctor, answer: str, code: int) -> None:
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "phasegate", "doctor", "--check", "statistics", "--fix"]
+        try:
+            with subprocess.Popen(
+                [*command, "--config", str(doctor.folder / "phasegate.yaml")],
+                env=os.environ | doctor.environ,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as process:
+                os.write(ours, f"{answer}\n".encode())
+                output, errors = process.communicate(timeout=60)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        assert process.returncode == code, errors
+        assert b"statistics: may I run ANALYZE" in errors
+        assert (b"nothing was changed" in errors) == (answer == "n")
+        assert (b"never analysed" in output) == (answer == "n")
 
     def test_changes_since_are_a_warning(self, tables: Database, doctor: Doctor) -> None:
         tables.execute("ANALYZE")
