@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import psycopg
 
 from phasegate.contract.connection import check_connections, database_conninfo
-from phasegate.contract.errors import ConfigError, ConfigFault, ContractError
+from phasegate.contract.errors import ConfigError, ConfigFault, ContractError, SourceTimeout
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
-from phasegate.migrate.catalog import fetch_catalog
+from phasegate.migrate.catalog import Catalog, fetch_catalog
 from phasegate.migrate.frameworks import find_refusals
 from phasegate.migrate.sessions import Connection, open_session, unreachable
 from phasegate.operate.init_cache import CacheFacts, fetch_cache_facts
 from phasegate.operate.init_draft import Draft, make_plans
-from phasegate.operate.init_facts import Facts, fetch_facts
+from phasegate.operate.init_facts import STATEMENT_SECONDS, Facts, fetch_facts
 from phasegate.operate.init_render import count_questions, render_draft
-from phasegate.operate.init_trial import MOST_TRIED, tried_names, try_choice
+from phasegate.operate.init_trial import MOST_TRIED, audit_names, tried_names, try_choice
 from phasegate.operate.init_yaml import shown
 
 APPLICATION_NAME = "phasegate init"
@@ -67,10 +69,14 @@ def fetch_draft(settings: Settings, environment: str) -> Draft:
     """All that is found and chosen. Raises as `write_config`."""
     conninfo = database_conninfo(settings.database)
     with unreachable(), open_session(conninfo, name=APPLICATION_NAME) as connection:
-        facts = fetch_facts(connection)
-        if facts.standby:
-            raise ConfigError((_STANDBY,))
-        draft = _choose(facts, connection, environment)
+        try:
+            facts = fetch_facts(connection)
+            if facts.standby:
+                raise ConfigError((_STANDBY,))
+            draft = _choose(facts, connection, environment)
+        except psycopg.errors.QueryCanceled as error:
+            told = f"its catalog could not be read in {STATEMENT_SECONDS} s; try at a quieter hour"
+            raise SourceTimeout("database", told) from error
     cache: CacheFacts | None = None
     if settings.cache is not None:
         cache = fetch_cache_facts(settings.cache)
@@ -91,8 +97,13 @@ _STANDBY = ConfigFault(
 def _choose(facts: Facts, connection: Connection, environment: str) -> Draft:
     plans = make_plans(facts)
     candidates = plans.tables.candidates[:MOST_TRIED]
-    catalog = fetch_catalog(connection, tried_names(candidates, plans.audit))
-    trial = try_choice(candidates, plans.audit, catalog, find_refusals(connection))
+    catalog = fetch_catalog(connection, tried_names(candidates))
+    log: Catalog | None = None
+    if plans.audit is not None:
+        # By itself: a log of very many partitions takes longer to read than anybody waits.
+        with suppress(psycopg.errors.QueryCanceled):
+            log = fetch_catalog(connection, audit_names(plans.audit))
+    trial = try_choice(candidates, catalog, plans.audit, log, find_refusals(connection))
     return Draft(facts, plans, trial, None, environment)
 
 

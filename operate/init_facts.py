@@ -70,24 +70,30 @@ sized AS MATERIALIZED (
     FROM tree AS t
     JOIN pg_class AS m ON m.oid = t.oid
     GROUP BY t.root
+),
+-- Once for all: asked for by name, the view is read through for each column.
+nulls AS MATERIALIZED (
+    SELECT p.schemaname, p.tablename, p.attname, max(p.null_frac) AS share
+    FROM pg_stats AS p
+    WHERE p.schemaname <> 'pg_catalog'
+    GROUP BY p.schemaname, p.tablename, p.attname
+),
+listed AS MATERIALIZED (
+    SELECT c.oid, json_agg(json_build_array(
+        a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '',
+        CASE WHEN a.atttypid = 'uuid'::regtype THEN u.share END
+    ) ORDER BY a.attnum) AS columns
+    FROM chosen AS c
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN nulls AS u
+        ON u.schemaname = c.nspname AND u.tablename = c.relname AND u.attname = a.attname
+    GROUP BY c.oid
 )
 SELECT
     c.nspname::text, c.relname::text, c.relkind::text, s.rows, s.bytes, c.locked,
     has_schema_privilege(c.relnamespace, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
     COALESCE(CASE WHEN c.relkind = 'p' AND NOT c.locked THEN pg_get_partkeydef(c.oid) END, ''),
-    ARRAY(
-        SELECT json_build_array(
-            a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated <> '',
-            CASE WHEN a.atttypid = 'uuid'::regtype THEN (
-                SELECT max(p.null_frac) FROM pg_stats AS p
-                WHERE p.schemaname = c.nspname AND p.tablename = c.relname
-                    AND p.attname = a.attname
-            ) END
-        )
-        FROM pg_attribute AS a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attnum
-    ),
+    COALESCE(l.columns, '[]'),
     ARRAY(
         SELECT a.attname::text
         FROM pg_constraint AS k
@@ -126,6 +132,7 @@ SELECT
     )
 FROM chosen AS c
 JOIN sized AS s ON s.root = c.oid
+LEFT JOIN listed AS l ON l.oid = c.oid
 ORDER BY c.nspname, c.relname
 """
 

@@ -22,6 +22,10 @@ from phasegate.operate.init_audit import AuditChoice, read_length
 from phasegate.operate.init_tables import Candidate
 
 MOST_TRIED = 20
+_UNREAD = (
+    "its partitions could not be read in time, by their number or by what the server has to do; "
+    "`migrate plan` reads them too: see that it ends, then take this in"
+)
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,24 @@ class Trial:
 
 def try_choice(
     candidates: Sequence[Candidate],
-    audit: AuditChoice | None,
     catalog: Catalog,
+    audit: AuditChoice | None = None,
+    log: Catalog | None = None,
     others: Sequence[Refusal] = (),
 ) -> Trial:
-    """`catalog` knows every table of it; `others` are refusals of what no catalog tells."""
+    """`catalog` knows the candidates, `log` the audit log and what it watches, None where that
+    could not be read in time; `others` are refusals of what no catalog tells."""
     base = find_refusals(make_steps(Settings(), catalog), catalog)
     owning = _as_owner(catalog)
     tables = tuple(_try_table(one, catalog, owning, base) for one in candidates)
     observer = bool(tables) and all(one.unowned for one in tables)
     if observer:
         tables = tuple(_try_table(one, owning, owning, base) for one in candidates)
-    tried = None if audit is None else _try_audit(audit, owning if observer else catalog, base)
+    tried = None
+    if audit is not None and log is not None:
+        tried = _try_audit(audit, _as_owner(log) if observer else log, base)
+    elif audit is not None:
+        tried = TriedAudit(audit, (_UNREAD,))
     return Trial(tables, tried, _describe([*others, *base]), observer)
 
 
@@ -148,11 +158,11 @@ def _describe(found: Iterable[Refusal]) -> tuple[str, ...]:
     return tuple(map(describe_refusal, found))
 
 
-def tried_names(
-    candidates: Sequence[Candidate], audit: AuditChoice | None
-) -> tuple[TableName, ...]:
-    """Every table that the catalog must know of."""
-    names = [one.table.name for one in candidates]
-    if audit is not None:
-        names += [audit.table, *audit.watched]
-    return tuple(dict.fromkeys(names))
+def tried_names(candidates: Sequence[Candidate]) -> tuple[TableName, ...]:
+    """Every table that `catalog` must know of."""
+    return tuple(one.table.name for one in candidates)
+
+
+def audit_names(audit: AuditChoice) -> tuple[TableName, ...]:
+    """Every table that `log` must know of."""
+    return tuple(dict.fromkeys([audit.table, *audit.watched]))

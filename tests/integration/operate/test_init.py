@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,8 +18,12 @@ from click.testing import CliRunner, Result
 
 from phasegate.cli import group
 from phasegate.contract.errors import PhasegateError
+from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
+from phasegate.migrate.catalog import Catalog, fetch_catalog
+from phasegate.migrate.sessions import Connection
+from phasegate.operate import init_command
 from phasegate.servers.cache import CacheServer
 from phasegate.servers.postgres import PostgresServer
 from tests.fixtures.database import Database
@@ -206,6 +210,24 @@ def test_on_15_and_once_the_schema_is_expanded_it_finds_what_migrate_made(
     assert "may migrate add triggers" not in folder.text
     planned = folder.plan()
     assert code(planned) == 0, words(planned)
+
+
+def test_a_log_that_takes_too_long_to_read_is_left_out_and_the_rest_goes_on(
+    database: Database, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(database, "demo")
+
+    def fetch(connection: Connection, names: Iterable[TableName]) -> Catalog:
+        if ("public", "audit_logs") in list(names):
+            connection.execute("SET statement_timeout = '10ms'; SELECT pg_sleep(5)")
+        return fetch_catalog(connection, names)
+
+    monkeypatch.setattr(init_command, "fetch_catalog", fetch)
+    written = folder.init()
+    assert code(written) == 0, words(written)
+    assert folder.tables == ["public.users.uuid"]
+    assert folder.settings.audit is None
+    assert "its partitions could not be read in time" in re.sub(r"\n# +", " ", folder.text)
 
 
 def test_an_empty_database(folder: Folder) -> None:
