@@ -8,7 +8,7 @@ from phasegate.contract.frozen import keyed
 from phasegate.contract.names import TableName
 from phasegate.contract.sections import ListOf, MapOf, setting
 from phasegate.contract.settings_kinds import COLUMN, TABLE
-from phasegate.contract.shapes import Choice, Text
+from phasegate.contract.shapes import Choice, Switch, Text
 
 
 @keyed
@@ -37,4 +37,12 @@ class Table:
         "UUIDs; any other that would is a reason not to begin.",
         (),
         example="[touch_updated_at]",
+    )
+    reorder: bool = setting(
+        Switch(),
+        "Write the table anew with its columns in the order that wastes least, where that spares "
+        "a tenth of each row. Only for a table that nobody reads or writes by the place of a "
+        "column: an INSERT without names, a COPY without names and a prepared SELECT * would not "
+        "fit any more.",
+        False,
     )

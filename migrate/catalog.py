@@ -26,7 +26,9 @@ class Column:
     """`type` as format_type writes it; `default` as SQL, empty for none; `identity` is a, d or
     empty; `generated` is s, v or empty. `sequence` is the one that the column owns: its schema, its
     name, its options as SQL writes them; empty for none. `grants` are those on the column alone:
-    to whom (empty for everybody), and what."""
+    to whom (empty for everybody), and what. `definition` makes another like it, but for NOT NULL
+    and identity, and `settings` are what ALTER COLUMN adds to that. Of the named tables alone:
+    `place`, how it lies in a row."""
 
     name: str
     type: str
@@ -39,12 +41,31 @@ class Column:
     inherited: bool
     grants: tuple[tuple[str, str], ...]
     sequence: tuple[str, ...] = ()
+    sequence_grants: tuple[tuple[str, str, bool], ...] = ()
+    """Those on that sequence, as `Relation.grants`."""
+    comment: str = ""
+    definition: str = ""
+    settings: tuple[str, ...] = ()
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a column lies in a row: `alignment` in bytes (1, 2, 4, 8), `width` the type's fixed
+    length or, as far as ANALYZE has seen it, the average of what is stored; `fixed` whether it is
+    the former; `nulls` the share of rows in which it is NULL."""
+
+    alignment: int
+    width: float
+    fixed: bool
+    nulls: float = 0.0
 
 
 @dataclass(frozen=True)
 class Index:
     """`columns` are those of the key, None for an expression; `constraint` is the name of the one
-    that it serves, empty for none."""
+    that it serves, empty for none. `body` is what of the definition comes after the table's name;
+    `replica` says that it is the table's replica identity."""
 
     name: TableName
     columns: tuple[str | None, ...]
@@ -57,6 +78,9 @@ class Index:
     constraint: str
     definition: str
     method: str
+    body: str = ""
+    comment: str = ""
+    replica: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +99,7 @@ class Constraint:
     referenced: tuple[str, ...]
     actions: str
     inherited: bool
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +114,7 @@ class Trigger:
     definition: str
     source: str
     cloned: bool
+    comment: str = ""
 
     @property
     def before(self) -> bool:
@@ -105,8 +131,8 @@ class Trigger:
 class Dependent:
     """Something that names the table: `kind` is view, materialized view, rule, policy, publication,
     function (that names it in its body), bound function (that would follow it to another name),
-    rule of its own, publication of many, statistics, generated column, foreign table's child, user
-    of the primary key (which goes with the key) …"""
+    rule of its own, publication of many (or of many by root), statistics, generated column, foreign
+    table's child, user of the primary key (which goes with the key) …"""
 
     kind: str
     name: str
@@ -150,6 +176,8 @@ class Relation:
     may_create: bool = True
     """Whether we may make something (an index, a table) in its schema."""
     detaching: bool = False
+    peculiar: tuple[str, ...] = ()
+    """Of a named table, in words: what another one made from these facts would lack."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name."""
@@ -300,6 +328,7 @@ def _relation(data: dict[str, Any]) -> Relation:
             "name": TableName(*data["name"]),
             "grants": tuple(map(tuple, data["grants"])),
             "options": tuple(data["options"]),
+            "peculiar": tuple(data["peculiar"]),
             "parents": tuple(TableName(*one) for one in data["parents"]),
             "children": tuple(TableName(*one) for one in data["children"]),
             "columns": tuple(
@@ -308,6 +337,9 @@ def _relation(data: dict[str, Any]) -> Relation:
                         **one,
                         "grants": tuple(map(tuple, one["grants"])),
                         "sequence": tuple(one["sequence"]),
+                        "sequence_grants": tuple(map(tuple, one["sequence_grants"])),
+                        "settings": tuple(one["settings"]),
+                        "place": None if one["place"] is None else Place(**one["place"]),
                     }
                 )
                 for one in data["columns"]

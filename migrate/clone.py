@@ -24,8 +24,8 @@ from phasegate.contract.errors import WorkFailed
 from phasegate.contract.migration import SCHEMA
 from phasegate.contract.names import TableName
 from phasegate.contract.secrets import redactor
-from phasegate.migrate.catalog import Catalog, load_sql
-from phasegate.migrate.identifiers import qualify
+from phasegate.migrate.catalog import PARTITIONED, TABLE, Catalog, load_sql
+from phasegate.migrate.identifiers import qualify, quote
 from phasegate.migrate.model import Patience
 from phasegate.migrate.sessions import Connection, open_session
 from phasegate.servers.postgres import EMBEDDED_MAJOR, PostgresServer, find_postgres
@@ -184,6 +184,10 @@ def _restore(
         if there is None:
             session.execute(queries["create_schema"].encode())
             session.execute(queries["create"].encode())
+        for name, relation in catalog.relations.items():
+            if relation.kind in (TABLE, PARTITIONED) and not relation.owner.startswith("pg_"):
+                owned = f"ALTER TABLE IF EXISTS {qualify(name)} OWNER TO {quote(relation.owner)}"
+                session.execute(owned.encode())
     lines = [line.partition("ERROR:")[2].strip() for line in said if "ERROR:" in line]
     return tuple(dict.fromkeys(line for line in lines if not _HARMLESS.search(line)))
 
@@ -192,8 +196,11 @@ def _roles(catalog: Catalog) -> set[str]:
     found = {catalog.role}
     for relation in catalog.relations.values():
         found.add(relation.owner)
-        found |= {grantee for grantee, _, _ in relation.grants if grantee}
-    return {name for name in found if not name.startswith("pg_")}
+        found |= {grantee for grantee, _, _ in relation.grants}
+        for column in relation.columns:
+            found |= {grantee for grantee, _ in column.grants}
+            found |= {grantee for grantee, _, _ in column.sequence_grants}
+    return {name for name in found if name and not name.startswith("pg_")}
 
 
 def _run(command: Sequence[str], password: str | None) -> tuple[int, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +29,8 @@ from phasegate.migrate.sessions import is_lost, set_patience
 LOCK_PATIENCE_SECONDS = 600.0
 """How long an action is tried again; then the run stops, resumable."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+MOST_TURNS = 3
+"""So often the same may be left again, as where somebody else changes the table meanwhile."""
 _WATCH_SECONDS = 0.1
 _GIVES_WAY = (errors.LockNotAvailable, errors.DeadlockDetected)
 
@@ -58,6 +61,7 @@ def apply_operation(
     """
     done = 0
     before: tuple[str, ...] = ()
+    seen = Counter[tuple[str, ...]]()
     deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
     while True:
         context.control.check()
@@ -67,7 +71,7 @@ def apply_operation(
         if not left:
             return done
         named = tuple(action.what for action in left)
-        if named == before:
+        if named == before or seen[named] >= MOST_TURNS:
             reason = f"{left[0].what}: done without an error, and still the catalog says it is not"
             raise StepFailed(context.step, reason)
         try:
@@ -80,6 +84,7 @@ def apply_operation(
                 _clear_debris(plan, operation, context, connection, fetch)
             raise
         before = named
+        seen[named] += 1
         if not left[0].clears:
             deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         done += 1
@@ -145,6 +150,8 @@ def apply_action(
 
 
 def _in_transaction(action: Action, named: str, context: Context, connection: Connection) -> None:
+    if action.before is not None:
+        action.before.run(context)
     began = time.monotonic()
     with connection.transaction():
         for statement in action.statements:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ import psycopg
 from phasegate.contract.errors import SourceError, WorkFailed
 from phasegate.contract.names import TableName, split_name
 from phasegate.contract.secrets import redactor
-from phasegate.migrate.catalog import Catalog, fetch_catalog, load_sql
+from phasegate.migrate.catalog import Catalog, Relation, fetch_catalog, load_sql
 from phasegate.migrate.clone import Clone, open_clone
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.model import Action, Lock, LockMode
@@ -61,8 +62,16 @@ def measure_plan(
                 with clone.connect() as session:
                     found = fetch_catalog(session, names)
                 # What an operation asks of the server is so on the user's, not on the clone.
-                return dataclasses.replace(
-                    found, version=catalog.version, superuser=catalog.superuser, now=catalog.now
+                return replace(
+                    found,
+                    version=catalog.version,
+                    superuser=catalog.superuser,
+                    now=catalog.now,
+                    default_grantees=catalog.default_grantees,
+                    relations={
+                        name: _with_contents(one, catalog.get(name))
+                        for name, one in found.relations.items()
+                    },
                 )
 
             done = _go(operations, fetch, clone)
@@ -75,6 +84,24 @@ def measure_plan(
             [Shown(tuple(with_shown(one, reason) for one in each.actions)) for each in operations],
         )
     return with_measurements(plan, shown, clone.lacks)
+
+
+def _with_contents(copy: Relation, table: Relation | None) -> Relation:
+    """How much is stored, how it lies, whose it is and who may read it: a copy without rows and
+    rights cannot tell."""
+    if table is None:
+        return copy
+    columns = (
+        one if known is None else replace(
+            one, place=known.place, grants=known.grants, sequence_grants=known.sequence_grants
+        )
+        for one in copy.columns
+        for known in [table.column(one.name)]
+    )  # fmt: skip
+    return replace(
+        copy, rows=table.rows, bytes=table.bytes, pages=table.pages, owner=table.owner,
+        grants=table.grants, peculiar=table.peculiar, columns=tuple(columns),
+    )  # fmt: skip
 
 
 def measure_actions(planned: Sequence[PlannedAction], clone: Clone) -> tuple[PlannedAction, ...]:
@@ -121,7 +148,9 @@ def _go(
     before = fetch()
     for one in operations:
         actions = one.actions
-        if not actions and not one.operation.plan_remaining(before):
+        # Its statements are of the table as the operations before it leave it.
+        follows = bool(actions) and getattr(one.operation, "follows", False)
+        if follows or (not actions and not one.operation.plan_remaining(before)):
             after = fetch()
             left = one.operation.plan_remaining(after)
             actions = tuple(plan_action(each, table_of(one.operation), after) for each in left)

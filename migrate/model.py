@@ -86,6 +86,9 @@ class Action:
     changes: bool = True
     clears: bool = False
     """It clears what a broken try left; done at once where the data themselves break one."""
+    before: Work | None = None
+    """Done before each try to get the locks, outside of the transaction: so that little is left
+    to do under them."""
     remedy: str = ""
     """What to do where rows are there that do not allow it."""
     suppressions: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from phasegate.migrate.journal import Journal, mend_file, missing_entries, read_
 from phasegate.migrate.lock_watch import watch_locks
 from phasegate.migrate.model import Patience
 from phasegate.migrate.operations.permission_tables import PermissionTables
+from phasegate.migrate.operations.reorder_columns import ReorderColumns
 from phasegate.migrate.phases import make_steps
 from phasegate.migrate.runner import Run
 from phasegate.migrate.screen import Screen
@@ -54,10 +55,13 @@ def fetch_identity(connection: Connection) -> str:
 
 def migrated_names(settings: Settings) -> tuple[TableName, ...]:
     """Every table that a plan must know of."""
-    if not (settings.migrate.permission_tables and settings.tables):
-        return settings.named_tables
-    made = PermissionTables(settings.tables[0].name).names()
-    return tuple(dict.fromkeys((*settings.named_tables, *made)))
+    names = list(settings.named_tables)
+    if settings.migrate.permission_tables and settings.tables:
+        names += PermissionTables(settings.tables[0].name).names()
+    for table in settings.tables:
+        if table.reorder:
+            names += ReorderColumns(table.name).names()
+    return tuple(dict.fromkeys(names))
 
 
 @contextmanager

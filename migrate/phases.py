@@ -22,13 +22,14 @@ from phasegate.migrate.operations.drain import Drain
 from phasegate.migrate.operations.framework import FrameworkMigrate
 from phasegate.migrate.operations.hook import RunHook
 from phasegate.migrate.operations.not_null import NotNull
-from phasegate.migrate.operations.padding_decision import PaddingDecision
+from phasegate.migrate.operations.padding_decision import AskedDecision, PaddingDecision
 from phasegate.migrate.operations.partition_audit import PartitionAudit
 from phasegate.migrate.operations.permission_tables import PermissionTables
 from phasegate.migrate.operations.preflight import Preflight
 from phasegate.migrate.operations.premake import Premake
 from phasegate.migrate.operations.proof import Proof
 from phasegate.migrate.operations.reference_steps import make_operations
+from phasegate.migrate.operations.reorder_columns import ReorderColumns
 from phasegate.migrate.operations.swap_primary import SwapPrimary, find_integer_key
 from phasegate.migrate.operations.unique_index import UniqueIndex
 from phasegate.migrate.operations.uuid_column import UuidColumn
@@ -87,8 +88,8 @@ def _schema(settings: Settings, catalog: Catalog) -> Iterator[Step]:
     if settings.migrate.permission_tables and tables:
         made: tuple[Operation, ...] = (PermissionTables(tables[0].name),)
         yield Step("04-add-permission-tables", phase, "make the permission tables", made)
-    looked = tuple(PaddingDecision(table.name) for table in tables)
-    yield Step("05-reorder-columns", phase, "decide about the order of columns", looked)
+    ordered = tuple(operation for table in tables for operation in _reorder(table))
+    yield Step("05-reorder-columns", phase, "decide about the order of columns", ordered)
     yield Step("06-add-constraints", phase, "forbid what is missing", tuple(map(_not_null, tables)))
     yield Step("prove-uuids", phase, "prove that nothing is missing", tuple(map(_proof, tables)))
     yield from _references(settings, catalog)
@@ -169,6 +170,12 @@ def _column(table: Table) -> UuidColumn:
 def make_backfill(table: Table) -> Backfill:
     """The operation that gives every row of that table its UUID."""
     return Backfill(table.name, table.uuid_column, table.uuid_version, table.accept_triggers)
+
+
+def _reorder(table: Table) -> tuple[Operation, ...]:
+    if table.reorder:
+        return AskedDecision(table.name), ReorderColumns(table.name)
+    return (PaddingDecision(table.name),)
 
 
 def _index(table: Table) -> UniqueIndex:

@@ -47,12 +47,13 @@ _Update = Callable[[str, str], str]
 class RangeUpdate:
     """`update` gives the statement for a table and a condition on its pages, the table as `t`;
     `left` the query that counts the rows of a table that it still has to change. `tables` are all
-    that hold rows; tables are as SQL writes them."""
+    that hold rows; tables are as SQL writes them. `vacuums` where old versions of rows are left."""
 
     step_object: str
     tables: tuple[TableName, ...]
     update: _Update
     left: Callable[[str], str]
+    vacuums: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class _Queue:
 
     ranges: list[Range]
     pages: int
+    vacuums: bool = True
     done: int = 0
     rows: int = 0
     length: float = field(default_factory=lambda: float(FIRST_PAGES))
@@ -146,7 +148,8 @@ def run_ranges(work: RangeUpdate, context: Context) -> Mapping[str, Any]:
             else:
                 reason = f"{qualify(table)}: rows are left after {PASSES} passes"
                 raise StepFailed(context.step, reason)
-            _vacuum(connection, table, analyze=True)
+            if work.vacuums:
+                _vacuum(connection, table, analyze=True)
     seconds = time.monotonic() - began
     return facts | {"seconds": seconds, "rows_per_second": facts["rows"] / max(seconds, 1e-9)}
 
@@ -170,7 +173,12 @@ def _run_table(
     if not analyzed:
         connection.execute(f"ANALYZE {qualify(table)}".encode())
     finished = connection.execute(_SQL["finished"].encode(), (context.step, name)).fetchall()
-    queue = _Queue(gaps([(lower, upper) for lower, upper, _ in finished], pages), pages)
+    if finished:
+        # As it was when this pass began: what has come behind that since was written by us, or
+        # past a trigger that knows of this work, and none of it is to be read again.
+        pages = finished[0][2]
+    left = gaps([(lower, upper) for lower, upper, _ in finished], pages)
+    queue = _Queue(left, pages, work.vacuums)
     queue.done = pages - sum(upper - lower for lower, upper in queue.ranges)
     if queue.done:
         context.say(f"{qualify(table)}: goes on at {queue.done:,} of {pages:,} pages")
@@ -259,7 +267,8 @@ def gaps(finished: Sequence[Range], pages: int) -> list[Range]:
 
 def _wants_vacuum(queue: _Queue) -> bool:
     with queue.guard:
-        due = queue.done - queue.vacuumed >= max(VACUUM_PAGES, VACUUM_SHARE * queue.pages)
+        since, share = queue.done - queue.vacuumed, VACUUM_SHARE * queue.pages
+        due = queue.vacuums and since >= max(VACUUM_PAGES, share)
         if due:
             queue.vacuumed = queue.done
         return due

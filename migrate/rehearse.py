@@ -29,6 +29,7 @@ from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.identifiers import qualify
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation, Patience, Say, Step
+from phasegate.migrate.opening import migrated_names
 from phasegate.migrate.phases import find_others, make_steps
 from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.rehearsal import (
@@ -88,7 +89,7 @@ def rehearse(
         connection = stack.enter_context(connect(Patience.METADATA))
         journal = Journal(stack.enter_context(connect(Patience.BATCH)), folder, "")
         journal.open()
-        fetch = partial(fetch_catalog, connection, moved.named_tables)
+        fetch = partial(fetch_catalog, connection, migrated_names(moved))
         catalog = fetch()
         steps = make_steps(moved, catalog)
         rehearsed = keep_rehearsed(steps)

@@ -1,4 +1,4 @@
-"""The guide's reordering of columns: measured, decided and said; no table is rewritten for it.
+"""The guide's reordering of columns: measured, decided and said, before anything is rewritten.
 
 Another order is a rewrite of the whole table, and most often spares a few percent.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from phasegate.contract.names import TableName
-from phasegate.migrate.catalog import PARTITIONED, Catalog
+from phasegate.migrate.catalog import PARTITIONED, Catalog, Relation
 from phasegate.migrate.context import Context
 from phasegate.migrate.identifiers import qualify
-from phasegate.migrate.model import Action, ChangesNoSchema, Patience
+from phasegate.migrate.model import Action, ChangesNoSchema
 from phasegate.migrate.operations.reorder import describe_decision, measure_padding
 
 
@@ -22,6 +22,7 @@ class PaddingDecision(ChangesNoSchema):
     """Of one table."""
 
     kind: ClassVar[str] = "padding"
+    asked: ClassVar[bool] = False
     table: TableName
 
     @property
@@ -34,12 +35,22 @@ class PaddingDecision(ChangesNoSchema):
         relation = catalog.get(self.table)
         if relation is None or relation.kind == PARTITIONED:
             return ()
-        return (Action(f"measure the padding of {self.object}", work=self, changes=False),)
+        what = f"measure the padding of {self.object}; now: {self._decide(relation)}"
+        return (Action(what, work=self, changes=False),)
 
     def run(self, context: Context) -> Mapping[str, Any]:
         """As `model.Work.run`."""
-        with context.connect(Patience.BATCH) as connection:
-            facts = measure_padding(connection, self.table)
-        decision = describe_decision(self.table, facts)
+        relation = context.catalog.relations[self.table]
+        decision = self._decide(relation)
         context.say(decision)
-        return {"decision": decision, "saved": facts.saved}
+        return {"decision": decision, "saved": measure_padding(relation).saved}
+
+    def _decide(self, relation: Relation) -> str:
+        return describe_decision(self.table, measure_padding(relation), asked=self.asked)
+
+
+@dataclass(frozen=True)
+class AskedDecision(PaddingDecision):
+    """Of a table for which a rewrite is wanted."""
+
+    asked: ClassVar[bool] = True

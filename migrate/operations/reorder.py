@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from phasegate.contract.names import TableName
-from phasegate.migrate.catalog import load_sql
-from phasegate.migrate.context import Connection
+from phasegate.migrate.catalog import Place, Relation
 from phasegate.migrate.identifiers import qualify
 
 WORTH = 0.10
@@ -20,18 +19,6 @@ _ROW_ALIGNMENT = 8
 _HEADER = 23
 _ITEM = 4
 _SHORT_VARLENA = 127
-
-
-@dataclass(frozen=True)
-class Placed:
-    """One column as it lies in a row: `alignment` in bytes (1, 2, 4, 8), `width` the type's fixed
-    length or the average of what is stored, `fixed` whether it is the former."""
-
-    name: str
-    alignment: int
-    width: float
-    fixed: bool
-    nulls: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,14 +36,21 @@ class PaddingFacts:
         return max(0.0, self.padding - self.best_padding) / self.row if self.row else 0.0
 
 
-def padding(columns: Iterable[Placed]) -> PaddingFacts:
-    """Of the columns in the order in which they lie."""
+def padding(columns: Iterable[tuple[str, Place]]) -> PaddingFacts:
+    """Of the columns, by name, in the order in which they lie."""
     given = list(columns)
-    # Large fixed ones first: then none of them begins where it may not.
-    best = sorted(given, key=lambda one: (not one.fixed, -one.alignment))
-    now, then = _lay(given), _lay(best)
-    row = sum(one.width * (1 - one.nulls) for one in given) + now + _header(given) + _ITEM
-    return PaddingFacts(row, now, then, tuple(one.name for one in best))
+    # Large fixed ones first: then none of them begins where it may not. Types alone decide, so
+    # that the order stays the best whatever is stored.
+    best = sorted(given, key=lambda one: (not one[1].fixed, -one[1].alignment))
+    places = [place for _, place in given]
+    now, then = _lay(places), _lay([place for _, place in best])
+    row = sum(one.width * (1 - one.nulls) for one in places) + now + _header(places) + _ITEM
+    return PaddingFacts(row, now, then, tuple(name for name, _ in best))
+
+
+def measure_padding(relation: Relation) -> PaddingFacts:
+    """From the types and what ANALYZE saw; a table that was never analyzed counts without NULLs."""
+    return padding((one.name, one.place) for one in relation.columns if one.place is not None)
 
 
 def describe_decision(table: TableName, facts: PaddingFacts, *, asked: bool = False) -> str:
@@ -73,16 +67,7 @@ def describe_decision(table: TableName, facts: PaddingFacts, *, asked: bool = Fa
     return f"skipped, since nobody asked for a rewrite: {proposal}"
 
 
-def measure_padding(connection: Connection, table: TableName) -> PaddingFacts:
-    """From the types and what ANALYZE saw; a table that was never analyzed counts without NULLs.
-
-    Raises psycopg.Error.
-    """
-    rows = connection.execute(load_sql("reorder")["columns"].encode(), (qualify(table),)).fetchall()
-    return padding(Placed(*row) for row in rows)
-
-
-def _lay(columns: list[Placed]) -> float:
+def _lay(columns: list[Place]) -> float:
     """Empty bytes between and after the columns of one row."""
     at = lost = 0.0
     for one in columns:
@@ -100,6 +85,6 @@ def _lay(columns: list[Placed]) -> float:
     return lost + -round(at) % _ROW_ALIGNMENT
 
 
-def _header(columns: list[Placed]) -> int:
+def _header(columns: list[Place]) -> int:
     bitmap = (len(columns) + 7) // 8 if any(one.nulls for one in columns) else 0
     return -(-(_HEADER + bitmap) // _ROW_ALIGNMENT) * _ROW_ALIGNMENT

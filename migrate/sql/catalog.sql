@@ -129,6 +129,72 @@ SELECT json_build_object(
     'tablespace', COALESCE((SELECT s.spcname FROM pg_tablespace AS s WHERE s.oid = c.reltablespace), ''),
     'comment', COALESCE(obj_description(c.oid, 'pg_class'), ''),
     'of_type', CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) ELSE '' END,
+    'peculiar', CASE WHEN c.oid IN (SELECT oid FROM named) AND c.relkind = 'r' THEN COALESCE((
+        SELECT json_agg(p.what ORDER BY p.what)
+        FROM (
+            SELECT 'its owner may create nothing in its schema' AS what
+            WHERE NOT has_schema_privilege(c.relowner, n.oid, 'CREATE')
+            UNION ALL
+            SELECT 'it is not stored as a heap' WHERE c.relam <> (SELECT m.oid FROM pg_am AS m WHERE m.amname = 'heap')
+            UNION ALL
+            SELECT 'it or an index of it lies in a tablespace of its own'
+            WHERE c.reltablespace <> 0 OR EXISTS (
+                SELECT FROM pg_index AS x JOIN pg_class AS xc ON xc.oid = x.indexrelid
+                WHERE x.indrelid = c.oid AND xc.reltablespace <> 0
+            )
+            UNION ALL
+            SELECT 'its TOAST table has options' FROM pg_class AS o
+            WHERE o.oid = c.reltoastrelid AND o.reloptions IS NOT NULL
+            UNION ALL
+            SELECT format('it is clustered on %%I', xc.relname)
+            FROM pg_index AS x JOIN pg_class AS xc ON xc.oid = x.indexrelid
+            WHERE x.indrelid = c.oid AND x.indisclustered
+            UNION ALL
+            SELECT format('its index %%I has a target of statistics', xc.relname)
+            FROM pg_index AS x
+            JOIN pg_class AS xc ON xc.oid = x.indexrelid
+            JOIN pg_attribute AS xa ON xa.attrelid = xc.oid
+            WHERE x.indrelid = c.oid AND COALESCE(xa.attstattarget, -1) >= 0 AND xa.attnum > 0
+            UNION ALL
+            SELECT format('a right on its column %%I may be passed on', a.attname)
+            FROM pg_attribute AS a CROSS JOIN aclexplode(a.attacl) AS x
+            WHERE a.attrelid = c.oid AND NOT a.attisdropped AND x.is_grantable
+            UNION ALL
+            SELECT 'its owner lacks rights on it'
+            WHERE c.relacl IS NOT NULL AND EXISTS (
+                SELECT x.privilege_type FROM aclexplode(acldefault('r', c.relowner)) AS x WHERE x.grantee = c.relowner
+                EXCEPT
+                SELECT x.privilege_type FROM aclexplode(c.relacl) AS x WHERE x.grantee = c.relowner
+            )
+            UNION ALL
+            SELECT format('its column %%I owns more than one sequence', a.attname)
+            FROM pg_depend AS o
+            JOIN pg_class AS sc ON sc.oid = o.objid AND sc.relkind = 'S'
+            JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = o.refobjsubid
+            WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+                AND o.refobjid = c.oid AND o.deptype IN ('a', 'i')
+            GROUP BY a.attname
+            HAVING count(*) > 1
+            UNION ALL
+            SELECT format('the sequence of its column %%I has a comment', a.attname)
+            FROM pg_depend AS o
+            JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = o.refobjsubid AND a.attidentity <> ''
+            JOIN pg_class AS sc ON sc.oid = o.objid AND sc.relkind = 'S'
+            WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+                AND o.refobjid = c.oid AND o.deptype = 'i' AND obj_description(sc.oid, 'pg_class') IS NOT NULL
+            UNION ALL
+            SELECT 'a trigger of its foreign keys does not fire as usual' FROM pg_trigger AS g
+            WHERE g.tgrelid = c.oid AND g.tgisinternal AND g.tgenabled <> 'O'
+            UNION ALL
+            SELECT 'it carries a security label' FROM pg_seclabel AS l
+            WHERE l.classoid = 'pg_class'::regclass AND l.objoid = c.oid
+            UNION ALL
+            SELECT 'it belongs to an extension' FROM pg_depend AS d
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+            UNION ALL
+            SELECT 'a subscription writes to it' FROM pg_subscription_rel AS s WHERE s.srrelid = c.oid
+        ) AS p
+    ), '[]'::json) ELSE '[]'::json END,
     'may_create', has_schema_privilege(n.oid, 'CREATE'),
     'partition_key', COALESCE(pg_get_partkeydef(c.oid), ''),
     'bound', COALESCE(pg_get_expr(c.relpartbound, c.oid), ''),
@@ -187,7 +253,59 @@ SELECT json_build_object(
                     x.privilege_type
                 ))
                 FROM aclexplode(a.attacl) AS x
-            ), '[]'::json)
+            ), '[]'::json),
+            'sequence_grants', COALESCE((
+                SELECT json_agg(json_build_array(
+                    CASE WHEN x.grantee = 0 THEN '' ELSE pg_get_userbyid(x.grantee) END,
+                    x.privilege_type, x.is_grantable
+                ))
+                FROM pg_depend AS o
+                JOIN pg_class AS sc ON sc.oid = o.objid AND sc.relkind = 'S'
+                CROSS JOIN aclexplode(sc.relacl) AS x
+                WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+                    AND o.refobjid = c.oid AND o.refobjsubid = a.attnum AND o.deptype IN ('a', 'i')
+                    AND x.grantee <> sc.relowner
+            ), '[]'::json),
+            'comment', COALESCE(col_description(c.oid, a.attnum), ''),
+            'definition', format('%%I %%s', a.attname, format_type(a.atttypid, a.atttypmod))
+                || CASE WHEN a.attcollation <> t.typcollation THEN COALESCE((
+                    SELECT format(' COLLATE %%I.%%I', ln.nspname, l.collname)
+                    FROM pg_collation AS l JOIN pg_namespace AS ln ON ln.oid = l.collnamespace
+                    WHERE l.oid = a.attcollation
+                ), '') ELSE '' END
+                || CASE a.attgenerated
+                    WHEN 's' THEN format(' GENERATED ALWAYS AS (%%s) STORED', pg_get_expr(d.adbin, d.adrelid))
+                    WHEN 'v' THEN format(' GENERATED ALWAYS AS (%%s) VIRTUAL', pg_get_expr(d.adbin, d.adrelid))
+                    ELSE COALESCE(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '')
+                END,
+            'settings', (
+                SELECT COALESCE(json_agg(x.clause), '[]'::json)
+                FROM (VALUES
+                    (CASE WHEN a.attstorage <> t.typstorage THEN 'SET STORAGE ' || CASE a.attstorage
+                        WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED'
+                    END END),
+                    -- Exists from 14 on.
+                    (CASE to_jsonb(a) ->> 'attcompression'
+                        WHEN 'p' THEN 'SET COMPRESSION pglz' WHEN 'l' THEN 'SET COMPRESSION lz4'
+                    END),
+                    (CASE WHEN COALESCE(a.attstattarget, -1) >= 0 THEN 'SET STATISTICS ' || a.attstattarget END),
+                    -- A distribution may write options of its own there, which nobody can set.
+                    ((SELECT 'SET (' || string_agg(o, ', ') || ')' FROM unnest(a.attoptions) AS o
+                      WHERE starts_with(o, 'n_distinct')))
+                ) AS x (clause)
+                WHERE x.clause IS NOT NULL
+            ),
+            'place', CASE WHEN c.oid IN (SELECT oid FROM named) THEN (
+                SELECT json_build_object(
+                    'alignment', CASE a.attalign WHEN 'c' THEN 1 WHEN 's' THEN 2 WHEN 'i' THEN 4 ELSE 8 END,
+                    'width', CASE WHEN a.attlen > 0 THEN a.attlen ELSE COALESCE(max(s.avg_width), 32) END,
+                    'fixed', a.attlen > 0,
+                    'nulls', COALESCE(max(s.null_frac), 0)
+                )
+                FROM pg_stats AS s
+                WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
+                    AND NOT s.inherited
+            ) END
         ) ORDER BY a.attnum)
         FROM pg_attribute AS a
         JOIN pg_type AS t ON t.oid = a.atttypid
@@ -214,7 +332,14 @@ SELECT json_build_object(
                 WHERE k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')
             ), ''),
             'definition', pg_get_indexdef(x.indexrelid),
-            'method', am.amname
+            'method', am.amname,
+            'body', substr(pg_get_indexdef(x.indexrelid), length(format(
+                'CREATE %%sINDEX %%I ON %%s%%I.%%I ',
+                CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END, xc.relname,
+                CASE WHEN xc.relkind = 'I' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname
+            )) + 1),
+            'comment', COALESCE(obj_description(x.indexrelid, 'pg_class'), ''),
+            'replica', x.indisreplident
         ) ORDER BY xc.relname)
         FROM pg_index AS x
         JOIN pg_class AS xc ON xc.oid = x.indexrelid
@@ -246,7 +371,8 @@ SELECT json_build_object(
                 JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = p.number
             ), '[]'::json),
             'actions', k.confupdtype::text || k.confdeltype::text || k.confmatchtype::text,
-            'inherited', k.coninhcount > 0 OR k.conparentid <> 0
+            'inherited', k.coninhcount > 0 OR k.conparentid <> 0,
+            'comment', COALESCE(obj_description(k.oid, 'pg_constraint'), '')
         ) ORDER BY k.conname)
         FROM pg_constraint AS k
         WHERE k.conrelid = c.oid AND k.contype <> 't'
@@ -259,7 +385,8 @@ SELECT json_build_object(
             'type', g.tgtype,
             'definition', pg_get_triggerdef(g.oid),
             'source', f.prosrc,
-            'cloned', g.tgparentid <> 0
+            'cloned', g.tgparentid <> 0,
+            'comment', COALESCE(obj_description(g.oid, 'pg_trigger'), '')
         ) ORDER BY g.tgname)
         FROM pg_trigger AS g
         JOIN pg_proc AS f ON f.oid = g.tgfoid
@@ -295,9 +422,9 @@ SELECT json_build_object(
             )
             UNION ALL
             -- Of all tables, or of all of a schema; by the names of partitions.
-            SELECT 'publication of many', b.pubname::text, ''
+            SELECT CASE WHEN b.pubviaroot THEN 'publication of many by root' ELSE 'publication of many' END, b.pubname::text, ''
             FROM pg_publication AS b
-            WHERE c.oid IN (SELECT oid FROM named) AND c.relkind = 'r' AND NOT b.pubviaroot
+            WHERE c.oid IN (SELECT oid FROM named) AND c.relkind = 'r'
                 AND EXISTS (
                     SELECT FROM pg_get_publication_tables(b.pubname::text) AS p WHERE p.relid = c.oid
                 )

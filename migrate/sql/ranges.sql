@@ -9,7 +9,7 @@ SELECT
 SELECT pg_relation_filenode(%s::regclass);
 
 -- name: finished
-SELECT lower, upper, rows FROM phasegate.pieces WHERE step = %s AND object = %s;
+SELECT lower, upper, pieces FROM phasegate.pieces WHERE step = %s AND object = %s;
 
 -- name: announce
 SELECT

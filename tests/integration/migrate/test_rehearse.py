@@ -261,6 +261,29 @@ def test_a_step_that_fails_on_the_copy_is_told(database: Database) -> None:
     assert found.steps[-1].step == "populate-uuids"
 
 
+def test_tables_that_a_step_makes_beside_the_named_ones_are_known(database: Database) -> None:
+    """A copy in another order, and permission tables that are there already."""
+    make_legacy(database, rows=10)
+    database.execute(
+        "CREATE TABLE t (a boolean, id bigint PRIMARY KEY, b boolean, n bigint, c boolean,"
+        " m bigint, d boolean); INSERT INTO t SELECT true, n, true, n, true, n, true"
+        " FROM generate_series(1, 99) n; ANALYZE t"
+    )
+    plain = users_settings()
+    table = dataclasses.replace(plain.tables[0], name=T, reorder=True)
+    moving = dataclasses.replace(plain.migrate, permission_tables=True)
+    settings = dataclasses.replace(plain, tables=(*plain.tables, table), migrate=moving)
+    found = rehearse(
+        settings, as_copy(database), rate=0, alone=0, control=RunControl(None), say=lambda _: None
+    )
+    assert found.failed == ""
+    assert "05-reorder-columns" in [one.step for one in found.steps]
+    assert database.execute(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+        " ORDER BY attnum LIMIT 3"
+    ) == [("id",), ("n",), ("m",)]
+
+
 def test_what_the_plan_refuses_is_not_rehearsed(database: Database) -> None:
     database.execute("CREATE TABLE users (id int, uuid text)")
     with pytest.raises(PlanRefused, match="uuid"):

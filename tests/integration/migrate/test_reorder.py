@@ -31,7 +31,7 @@ def test_what_is_measured_is_what_the_server_writes(
         f" SELECT {fill} FROM generate_series(1, 1000); ANALYZE t; CREATE EXTENSION pageinspect"
     )
     with open_migrating(database, tmp_path, ("public.t",)) as migrating:
-        facts = measure_padding(migrating.connection, TableName("public", "t"))
+        facts = measure_padding(migrating.catalog().relations[TableName("public", "t")])
         best = ", ".join(facts.order)
         database.execute(f"CREATE TABLE b AS SELECT {best} FROM t; ANALYZE b")
     rows = [

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from phasegate.contract.names import TableName
-from phasegate.migrate.catalog import Constraint
-from phasegate.migrate.operations.reorder import Placed, describe_decision, padding
+from phasegate.migrate.catalog import Constraint, Place
+from phasegate.migrate.operations.reorder import describe_decision, padding
 from phasegate.migrate.operations.swap_primary import integer_unread, split_columns
 from phasegate.migrate.references import mirror_actions, name_uuid
 
@@ -45,7 +45,8 @@ def test_a_foreign_key_deletes_and_defers_as_the_other_does(
 
 
 def test_a_small_share_is_no_reason_to_rewrite_a_table() -> None:
-    facts = padding([Placed("a", 8, 8, True), Placed("b", 4, 200, False), Placed("c", 8, 8, True)])
+    large, text = Place(8, 8, True), Place(4, 200, False)
+    facts = padding([("a", large), ("b", text), ("c", large)])
     assert describe_decision(TableName("public", "t"), facts, asked=True).startswith("skipped: ")
 
 

@@ -35,7 +35,7 @@ from tests.fixtures.planned import uuid_steps
 ON_TABLES = {
     *("audit_triggers", "backfill", "not_null", "padding", "partition_audit", "permission_tables"),
     *("reference_backfill", "reference_column", "reference_index", "reference_key"),
-    *("premake", "proof", "retire_partitions"),
+    *("premake", "proof", "reorder_columns", "retire_partitions"),
     *("reference_proof", "swap_primary", "unique_index", "uuid_column"),
 }
 """Kinds of operations that a copy can show."""
