@@ -12,18 +12,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.figures import MILLISECOND, Claim, Result, percentile
+from phasegate.contract.errors import Interrupted
 from phasegate.contract.names import TableName
 from phasegate.contract.settings import Settings
 from phasegate.migrate.catalog import fetch_catalog
-from phasegate.migrate.context import Context
+from phasegate.migrate.context import Context, NothingStops
 from phasegate.migrate.execute import apply_operation
 from phasegate.migrate.journal import Journal
 from phasegate.migrate.model import Operation
@@ -46,6 +48,7 @@ VACUUM ANALYZE t;
 CHECKPOINT;
 """
 OVER_PLAIN, OVER_KEYSET, INDEX_LATER, SIZE, FELT, FELT_SECONDS = 1.4, 2.0, 0.55, 1.3, 2.0, 0.020
+RESUMED_AT, RESUMED = 0.95, 0.10
 LOOKUPS, WRITES = 200, 50
 """A second, of the traffic beside it."""
 UNDISTURBED_SECONDS = 5.0
@@ -62,6 +65,8 @@ def measure(*, short: bool) -> Result:
         took["index after"] = took["ours"] + _timed(partial(_apply, server, Path(folder), INDEX))
         _make(server, rows, Path(folder))
         took["index first"] = _timed(partial(_apply, server, Path(folder), INDEX, BACKFILL))
+        _make(server, rows, Path(folder))
+        took["resumed"] = _resumed(server, Path(folder))
         quiet, busy, went = _felt(server, rows, Path(folder))
     ratio = {name: took[name] / took["ours"] for name in ("one update", "batches by key")}
     later = took["index after"] / took["index first"]
@@ -88,6 +93,9 @@ def measure(*, short: bool) -> Result:
             Claim("rate, of batches by key", round(ratio["batches by key"], 2), OVER_KEYSET, True),
             Claim("backfill and index, of index first", round(later, 2), INDEX_LATER),
             Claim("size, of a fresh copy", round(size, 2), SIZE),
+            Claim(
+                "resumed at 95 %, of the whole", round(took["resumed"] / took["ours"], 2), RESUMED
+            ),
             Claim(
                 "P99 of lookups during it, ms",
                 round(percentile(busy, 0.99) * MILLISECOND, 2),
@@ -152,7 +160,31 @@ def _ours(server: PostgresServer, rows: int, folder: Path) -> tuple[float, float
     return took, float(size)
 
 
-def _apply(server: PostgresServer, folder: Path, *operations: Operation) -> None:
+class _StopsAt(NothingStops):
+    """Somebody asks for a pause once so much of the pages is done."""
+
+    def __init__(self) -> None:
+        self.done = 0.0
+
+    def report(self, _object: str, done: float, total: float, _unit: str) -> None:
+        """As `Context.report`."""
+        self.done = done / total
+
+    def check(self) -> None:
+        """As `context.Control.check`."""
+        if self.done >= RESUMED_AT:
+            raise Interrupted("paused")
+
+
+def _resumed(server: PostgresServer, folder: Path) -> float:
+    """Seconds of the second run, where the first one was stopped near its end."""
+    stops = _StopsAt()
+    with suppress(Interrupted):
+        _apply(server, folder, BACKFILL, control=stops, report=stops.report)
+    return _timed(partial(_apply, server, folder, BACKFILL))
+
+
+def _apply(server: PostgresServer, folder: Path, *operations: Operation, **more: Any) -> None:
     conninfo = {name: str(value) for name, value in conninfo_to_dict(server.conninfo()).items()}
     with open_session(conninfo) as connection, open_session(conninfo) as writer:
         journal = Journal(writer, folder, "benchmark")
@@ -166,6 +198,7 @@ def _apply(server: PostgresServer, folder: Path, *operations: Operation) -> None
                 journal=journal,
                 catalog=fetch(),
                 say=lambda _: None,
+                **more,
             )
             apply_operation(operation, context, connection, fetch)
 

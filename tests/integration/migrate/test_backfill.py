@@ -180,6 +180,44 @@ def test_killed_five_times_it_redoes_no_committed_range(
     assert database.execute("SELECT sum(rows) FROM phasegate.pieces") == [(ROWS,)]
 
 
+def test_resumed_near_the_end_it_does_little_more_than_what_is_left(
+    migrating: Migrating, tmp_path: Path
+) -> None:
+    """Killed where 95 % is committed: what the second process writes and reads is what was left."""
+    database = migrating.database
+    [(pages,)] = database.execute("SELECT pg_relation_size('t') / 8192")
+    done = "SELECT coalesce(sum(rows), 0), count(*) FROM phasegate.pieces"
+    with psycopg.connect(database.conninfo()) as holder:
+        # Ranges that are held by somebody are postponed, so it comes no further than this.
+        holder.execute("SELECT FROM t WHERE id > %s FOR UPDATE", (ROWS * 96 // 100,))
+        child = subprocess.Popen(
+            [sys.executable, "-c", WORKER, database.conninfo(), str(tmp_path)],
+            env=os.environ | {"PYTHONPATH": "."},
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while database.execute(done)[0][0] < ROWS * 95 // 100:
+                assert child.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            child.kill()
+            child.wait()
+    [(rows, before)] = database.execute(done)
+    kept = dict(database.execute("SELECT id, uuid FROM t WHERE uuid IS NOT NULL"))
+    migrating.apply(BACKFILL)
+    [(all_rows, after)] = database.execute(done)
+    [(read,)] = database.execute(
+        "SELECT sum(upper - lower) FROM (SELECT upper, lower FROM phasegate.pieces"
+        f" ORDER BY finished DESC LIMIT {after - before}) AS p"
+    )
+    assert (all_rows, all_rows - rows <= ROWS // 20) == (ROWS, True)
+    assert read <= pages // 10
+    found = dict(database.execute("SELECT id, uuid FROM t"))
+    assert {key: found[key] for key in kept} == kept
+    assert database.execute(COUNTS) == [(0, 0)]
+
+
 def test_partitions_and_children_are_filled_each_by_itself(
     any_database: Database, tmp_path: Path
 ) -> None:
