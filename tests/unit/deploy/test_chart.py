@@ -146,7 +146,11 @@ def test_monitoring_of_one_s_own() -> None:
     rules = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
     own = rules | {"metadata": {"name": "phasegate"}, "spec": {"groups": [{"name": "ours"}]}}
     monitoring = {
-        "serviceMonitor": {"labels": {"release": "kps"}, "interval": "30s"},
+        "serviceMonitor": {
+            "labels": {"release": "kps"},
+            "interval": "30s",
+            "endpoint": {"scheme": "https"},
+        },
         "rules": {"labels": {"release": "kps"}, "file": yaml.safe_dump(own)},
         "boards": {"enabled": False},
     }
@@ -154,7 +158,8 @@ def test_monitoring_of_one_s_own() -> None:
     rule = objects["PrometheusRule", "phasegate"]
     assert rule["spec"] == own["spec"]
     monitor = objects["ServiceMonitor", "phasegate"]
-    assert monitor["spec"]["endpoints"][0]["interval"] == "30s"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["interval"], endpoint["scheme"], endpoint["port"]) == ("30s", "https", "http")
     for document in (rule, monitor):
         assert document["metadata"]["labels"]["release"] == "kps"
     assert [name for kind, name in objects if kind == "ConfigMap"] == ["phasegate"]

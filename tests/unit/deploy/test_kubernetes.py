@@ -221,3 +221,31 @@ def test_a_run_needs_a_phase_that_somebody_named(config: Path, tmp_path: Path) -
     assert "SET-THE-PHASE" in refused.stderr
     done = run(command(pod, config, UNTIL="prepare", BY="a-test"), tmp_path)
     assert done.returncode == 4, done.stderr
+
+
+def test_an_overlay_brings_one_s_own_image_configuration_labels_and_a_password(
+    tmp_path: Path,
+) -> None:
+    documents = kustomize("kubernetes/example")
+    assert check_schemas(documents)
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    assert {one["metadata"]["namespace"] for one in documents} == {"phasegate"}
+    for pod in pods_of(documents).values():
+        assert pod["containers"][0]["image"] == f"registry.example/phasegate:{__version__}"
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert objects[kind, "phasegate"]["metadata"]["labels"]["release"]
+    (endpoint,) = objects["ServiceMonitor", "phasegate"]["spec"]["endpoints"]
+    assert set(endpoint["basicAuth"]) == {"username", "password"}
+    pod = pods_of([objects["Deployment", "phasegate"]])["phasegate"]
+    config = tmp_path / "phasegate.yaml"
+    config.write_text(objects["ConfigMap", "phasegate"]["data"]["phasegate.yaml"])
+    text = (
+        "basic_auth_users:\n  judge: $2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay\n"
+    )
+    (tmp_path / "web.yaml").write_text(text)
+    arguments = command(pod, config, "--check-config")
+    arguments = [one.replace("/run/secrets/phasegate", str(tmp_path)) for one in arguments]
+    done = run(arguments, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "configuration: ok\n"), done.stderr
+    (tmp_path / "web.yaml").write_text("basic_auth_users: {}\n")
+    assert run(arguments, tmp_path).returncode == 2
