@@ -29,6 +29,7 @@ from phasegate.contract.migration import (
     Event,
     PhaseFacts,
     PhaseState,
+    find_overrides,
     fold_phases,
     last_change,
 )
@@ -47,6 +48,7 @@ from phasegate.migrate.model import Operation, Patience, Say, Step
 from phasegate.migrate.phases import find_others
 from phasegate.migrate.plan import make_plan, refuse
 from phasegate.migrate.sessions import interrupting, is_lost
+from phasegate.validators.wording import describe_override
 
 ROUNDING_SECONDS = 1e-3
 MakeSteps = Callable[[Settings, Catalog], tuple[Step, ...]]
@@ -264,6 +266,9 @@ class Run:
         self._tell_accepted(phase, decision)
         for name, loosened in facts["loosened"].items():
             self.say(f"  {name}: {'; '.join(loosened)}")
+        # From the journal: another source than the exporter does not know of them.
+        for one in find_overrides(self.journal.entries()):
+            self.say(f"  {describe_override(one)}")
         if decision.exit_code == 0:
             self.journal.write(Event.GATE_PASSED, phase=phase, what=told, facts=facts)
             self.say(f"gate of {phase}: open: {told}")

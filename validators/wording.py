@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from phasegate.contract.evidence import Override
 from phasegate.contract.model import Judgement, Verdict
 from phasegate.contract.times import format_time
 from phasegate.validators.verdict import Report
@@ -38,11 +39,15 @@ def told(one: Judgement) -> list[str]:
 
 def overridden(report: Report) -> list[str]:
     """What somebody accepted though it did not pass: told with every later verdict."""
-    return [
+    return list(map(describe_override, report.exporter.overrides if report.exporter else ()))
+
+
+def describe_override(one: Override) -> str:
+    """One line."""
+    return (
         f"overridden: {one.criterion} at the gate of {one.phase}, by {one.by} "
         f"on {format_time(one.time)}: {one.reason}"
-        for one in (report.exporter.overrides if report.exporter else ())
-    ]
+    )
 
 
 def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:

@@ -230,6 +230,15 @@ def test_what_is_accepted_opens_the_gate_and_is_shown(
     said = go(terms=Terms(accepted=Accepted(("health",), "known", "anna")))
     assert "accepted by anna: health (known)" in said
     assert "OVERRIDDEN: health" in render_status(status(any_database))
+    # Whatever source is judged, as here one that knows of no journal: with every later verdict.
+    answers.clear()
+    more = Step("third", "infrastructure", "one more", (AddColumn("d"),))
+    told = [line for line in go(steps=(*STEPS, more)) if "overridden: health" in line]
+    assert [line.split(", by anna on ")[0].strip() for line in told] == [
+        "overridden: health at the gate of prepare",
+        "overridden: health at the gate of infrastructure",
+    ]
+    assert all(line.endswith(": known") for line in told)
 
 
 def test_what_is_accepted_in_the_middle_of_a_phase_is_journalled_too(
