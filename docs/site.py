@@ -12,6 +12,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+# What is made beside the files where they are used: passwords above all.
+_PRIVATE = {"secrets", "__pycache__"}
 _OUTSIDE = re.compile(r"\]\(((?:\.\./)+)\.\./deploy/")
 
 
@@ -19,7 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """With the files of `deploy/`."""
     root = Path(config.docs_dir).parent
     for path in sorted((root / "deploy").rglob("*")):
-        if path.is_file():
+        if path.is_file() and not _PRIVATE & set(path.parts):
             name = path.relative_to(root).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
     return files

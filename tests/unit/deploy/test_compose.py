@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import Files
 
+from docs import site
 from phasegate import __version__
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
@@ -161,6 +164,22 @@ def test_secrets_are_made_once_and_never_again(tmp_path: Path) -> None:
     assert before == {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
-def test_secrets_never_enter_the_repository() -> None:
+def test_secrets_enter_neither_the_repository_nor_the_image_nor_the_site() -> None:
     ignored = (COMPOSE / ".gitignore").read_text().splitlines()
     assert "/secrets/" in ignored
+    assert "deploy" in (DEPLOY.parent / ".dockerignore").read_text().splitlines()
+
+
+def test_the_site_leaves_secrets_out(tmp_path: Path) -> None:
+    for name in ("compose/secrets/exporter-password", "compose/compose.yaml"):
+        path = tmp_path / "deploy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("canary-4711")
+    config = MkDocsConfig()
+    config.load_dict({"site_name": "x", "docs_dir": str(tmp_path / "docs"), "plugins": []})
+    (tmp_path / "docs").mkdir()
+    assert config.validate()[0] == []
+    # Whose file it is, MkDocs asks of the plugin at work.
+    config.plugins._current_plugin = "site"
+    found = site.on_files(Files([]), config)
+    assert [file.src_uri for file in found] == ["deploy/compose/compose.yaml"]
