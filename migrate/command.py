@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from phasegate.contract.dossier import EXPORTER, PROMETHEUS
-from phasegate.contract.errors import GateClosed, Interrupted
+from phasegate.contract.errors import GateClosed, Interrupted, StepFailed
 from phasegate.contract.gates import GATES
 from phasegate.contract.migration import PHASES
 from phasegate.contract.settings import Settings
@@ -184,7 +184,7 @@ def _run(
             _ask_first(until or phase or PHASES[-1])
         try:
             made.go(until=until or "", only=phase or "")
-        except (Interrupted, GateClosed) as error:
+        except (Interrupted, GateClosed, StepFailed) as error:
             click.echo(f"phasegate: {error}", err=True)
             click.echo(f"next: {_next_command(config, error)}", err=True)
             raise SystemExit(error.exit_code) from None
@@ -227,7 +227,7 @@ def _ask_first(last: str) -> None:
     click.confirm(f"run the phases that are left, up to {last}?", abort=True, err=True)
 
 
-def _next_command(config: Path | None, error: Interrupted | GateClosed) -> str:
+def _next_command(config: Path | None, error: Interrupted | GateClosed | StepFailed) -> str:
     flag = "" if config is None else f" --config {config}"
     if isinstance(error, GateClosed) and error.phase in ("application", "validation"):
         way_back = f"phasegate migrate rollback --strategy gradual{flag}"

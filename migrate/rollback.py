@@ -79,6 +79,14 @@ def describe(undoing: Sequence[Undoing]) -> list[str]:
     return lines or ["nothing of it is there"]
 
 
+def find_staying(steps: Sequence[Step], catalog: Catalog, to: str) -> list[str]:
+    """What the phases after `to` made and no roll-back takes away, line by line."""
+    later = PHASES[PHASES.index(to) + 1 :]
+    operations = (one for step in steps if step.phase in later for one in step.operations)
+    told = (getattr(one, "describe_staying", lambda _: "")(catalog) for one in operations)
+    return [f"stays: {text}" for text in told if text]
+
+
 def go_back(settings: Settings, to: str, ask: Ask, by: str) -> None:
     """Gradual, or as far as phase `to`. Raises as `Run.go`, and what `ask` raises."""
     with open_run(settings, Terms(), by=by) as run:
@@ -87,7 +95,8 @@ def go_back(settings: Settings, to: str, ask: Ask, by: str) -> None:
         undoing = plan_removal(steps, catalog, to) if to else plan_gradual(steps, catalog)
         # What a dropped column held cannot be counted as writes.
         lost = None if any(one.operation.loss for one in undoing) else 0
-        if ask(describe(undoing), lost):
+        staying = find_staying(steps, catalog, to) if to else []
+        if ask([*describe(undoing), *staying], lost):
             apply_rollback(run, undoing, to)
 
 

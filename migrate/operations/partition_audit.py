@@ -213,6 +213,13 @@ class PartitionAudit:
             actions.append(Action(what, (drop,), Patience.CONCURRENT, transactional=False))
         return tuple(actions)
 
+    def describe_staying(self, catalog: Catalog) -> str:
+        """What no roll-back takes away, in words; empty where nothing of it is there."""
+        relation = catalog.get(self.table)
+        if relation is None or relation.kind != PARTITIONED:
+            return ""
+        return f"{self.object}, partitioned by {self.length}, with every row that it has"
+
     def _make_fresh(self) -> Action:
         sql = _FRESH.format(
             table=self.object,

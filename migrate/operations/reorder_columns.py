@@ -100,6 +100,18 @@ class ReorderColumns:
         what = f"drop the copy of {self.object}, and what keeps it in step"
         return (self._discard(what, relation, catalog),)
 
+    def describe_staying(self, catalog: Catalog) -> str:
+        """What no roll-back takes away, in words; empty where nothing of it is there."""
+        relation = catalog.get(self.table)
+        if relation is None or relation.kind != TABLE or self._begun(catalog):
+            return ""
+        names = tuple(one.name for one in relation.columns)
+        return (
+            f"the order of {self.object}'s columns"
+            if names == measure_padding(relation).order
+            else ""
+        )
+
     def _worth(self, relation: Relation) -> bool:
         return relation.kind == TABLE and measure_padding(relation).saved >= WORTH
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import sys
 from pathlib import Path
 
 import psycopg
@@ -12,7 +14,8 @@ import redis
 from phasegate.servers.cache import CacheServer
 from tests.fixtures.database import Database
 from tests.fixtures.kept import dump_schema
-from tests.fixtures.underway import FORKS
+from tests.fixtures.planned import make_legacy
+from tests.fixtures.underway import FORKS, Mover
 from tests.fixtures.ungated import call_ungated
 
 HOOKS = (
@@ -115,3 +118,72 @@ def test_the_way_back_runs_the_hooks_in_reverse_and_leaves_nothing_of_ours(
     code, said = migrated.call("run")
     assert code == 0, said
     assert migrated.hooks()[2:4] == ["deploy_api", "deploy_web"]
+
+
+ENV_FILE = b"DATABASE_URL=postgres://x\r\nMAINTENANCE_MODE=false\nLAST=without an end"
+MAINTENANCE = """\
+environment: test
+tables: [{{name: public.users}}]
+migrate:
+  mode: maintenance
+  hooks:
+    maintenance_on: {{command: [{python}, -m, {module}, set, {file}, MAINTENANCE_MODE=true]}}
+    maintenance_off: {{command: [{python}, -m, {module}, unset, {file}, MAINTENANCE_MODE]}}
+    rollback_api: {{command: [sh, -c, "sleep 0.5"]}}
+"""
+
+
+def test_maintenance_ends_byte_for_byte_though_the_way_back_was_killed(
+    migrated: Migrated,
+) -> None:
+    """With SIGKILL once the file says that maintenance is on."""
+    file = migrated.folder / ".env.production"
+    file.write_bytes(ENV_FILE)
+    module = "phasegate.migrate.env_file"
+    migrated.config.write_text(
+        MAINTENANCE.format(python=sys.executable, module=module, file=file), encoding="utf-8"
+    )
+    assert migrated.call("run")[0] == 0
+    assert file.read_bytes() == ENV_FILE
+    mover = Mover(migrated.database.server, migrated.database.name, migrated.folder)
+    migrated.config.write_text(
+        MAINTENANCE.format(python=sys.executable, module=module, file=file)
+        + "database: {url: '${DATABASE_URL}'}\n",
+        encoding="utf-8",
+    )
+    back = ("rollback", "--strategy", "gradual", "--yes")
+    with mover.running(*back) as killed:
+        killed.await_line("take back")
+        killed.signal(signal.SIGKILL)
+        killed.wait()
+    assert b"MAINTENANCE_MODE=true" in file.read_bytes()
+    code, _, told = mover.call(*back)
+    assert code == 0, told
+    assert file.read_bytes() == ENV_FILE
+
+
+def test_after_the_way_back_only_the_log_is_another_and_is_named(
+    database: Database, tmp_path: Path
+) -> None:
+    make_legacy(database, rows=200)
+    mover = Mover(database.server, database.name, tmp_path)
+    others = ("--exclude-schema=phasegate", "--exclude-table=public.audit_logs*")
+    before = dump_schema(database.server, database.name, *others)
+    rows = database.execute("SELECT count(*), min(created_at), max(created_at) FROM audit_logs")
+    code, _, told = mover.call("run", "--yes")
+    assert code == 0, told
+    assert mover.call("rollback", "--strategy", "gradual", "--yes")[0] == 0
+    code, said, told = mover.call("rollback", "--to", "prepare", "--dry-run")
+    assert code == 0, told
+    assert "lost: the UUIDs of every row" in said + told
+    assert "stays: public.audit_logs, partitioned by month, with every row" in said + told
+    code, _, told = mover.call("rollback", "--to", "prepare", "--accept-loss", "unknown", "--yes")
+    assert code == 0, told
+    assert dump_schema(database.server, database.name, *others) == before
+    assert (
+        database.execute("SELECT count(*), min(created_at), max(created_at) FROM audit_logs")
+        == rows
+    )
+    assert database.execute("SELECT relkind FROM pg_class WHERE oid = 'audit_logs'::regclass") == [
+        ("p",)
+    ]
