@@ -338,7 +338,7 @@ def test_a_lock_that_does_not_come_is_named_and_waited_for_outside_the_queue(
     def let_go(_: Run) -> None:
         # Once it has waited, and given way.
         for _attempt in range(2_000):
-            if any_database.execute("SELECT FROM pg_locks WHERE NOT granted"):
+            if any_database.execute("SELECT 1 FROM pg_locks WHERE NOT granted"):
                 break
             time.sleep(0.01)
         time.sleep(1)
