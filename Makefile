@@ -58,6 +58,9 @@ check-arrows: setup ## import-linter: the arrows between the rooms
 check-generated: setup ## generated files are what the code generates
 	$(BIN)/python -m docs.generate --check
 	$(BIN)/phasegate alerts check
+	$(BIN)/phasegate dashboards check
+	$(BIN)/python -m deploy.generate --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 check-wheel: setup ## the wheel holds what is tracked and lives beside its neighbours
 	$(BIN)/python -m checks.wheel
@@ -65,6 +68,8 @@ check-wheel: setup ## the wheel holds what is tracked and lives beside its neigh
 generate: setup ## write the generated files
 	$(BIN)/python -m docs.generate
 	$(BIN)/phasegate alerts build
+	$(BIN)/phasegate dashboards build
+	$(BIN)/python -m deploy.generate
 
 bench: setup ## the benchmarks, into benchmarks/results; BENCH=short tries them in minutes
 	$(BIN)/python -m benchmarks

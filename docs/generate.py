@@ -13,6 +13,8 @@ from pathlib import Path
 
 from phasegate.contract.config_schema import render_configuration, render_json_schema
 from phasegate.contract.metrics import METRICS
+from phasegate.contract.settings import Settings
+from phasegate.dashboards.reference import render_panels
 from phasegate.exporter.queries import has_queries, load_queries
 from phasegate.validators.verdict import make_json_schema
 
@@ -48,6 +50,7 @@ def render_verdict_schema() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": render_configuration,
+    "dashboards.md": lambda: render_panels(Settings()),
     "metrics.md": render_metrics,
     "phasegate.schema.json": render_json_schema,
     "verdict.schema.json": render_verdict_schema,

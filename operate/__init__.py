@@ -1,1 +1,1 @@
-"""What an operator does beside the migration: grants now, more to come."""
+"""What an operator does beside the migration: begin with it, and find what is wrong."""

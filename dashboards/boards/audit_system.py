@@ -62,18 +62,35 @@ def sketch(settings: Settings) -> Sketch:
     )
 
 
+_COVERAGE_WORDS = Words(
+    "Gaps in the audit triggers",
+    "Does every change of a watched table leave its row?",
+    say_remedy(COVERAGE),
+    "no table is watched, or no data",
+    runbook_of(COVERAGE),
+)
+_GAPS_WORDS = Words(
+    "Holes between partitions",
+    "Will a row find no partition, though later ones stand ready?",
+    "Make the missing partitions before time reaches the hole: phasegate migrate partitions.",
+    NO_PARTITIONS,
+    GAP,
+)
+_DEFAULT_PARTITION_WORDS = Words(
+    "Default partition",
+    "Did a row find no partition of its own, and fall into the default one?",
+    "Move its rows out before their partition is made: it cannot be, while they lie there.",
+    "there is no default partition, or no data",
+    ("audit", "auditdefaultpartitionused"),
+)
+
+
 def _now(settings: Settings) -> tuple[Part, ...]:
     count = Look(steps=rising({"critical": 1}), decimals=0)
     return (
         stat(
             "coverage",
-            Words(
-                "Gaps in the audit triggers",
-                "Does every change of a watched table leave its row?",
-                say_remedy(COVERAGE),
-                "no table is watched, or no data",
-                runbook_of(COVERAGE),
-            ),
+            _COVERAGE_WORDS,
             (6, 4),
             Look(steps=steps_of(settings, COVERAGE), decimals=0),
             Query(worst(metrics.AUDIT_COVERAGE_GAPS), TABLE),
@@ -94,14 +111,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
         ),
         stat(
             "gaps",
-            Words(
-                "Holes between partitions",
-                "Will a row find no partition, though later ones stand ready?",
-                "Make the missing partitions before time reaches the hole: phasegate migrate "
-                "partitions.",
-                NO_PARTITIONS,
-                GAP,
-            ),
+            _GAPS_WORDS,
             (6, 4),
             count,
             Query(worst(metrics.PARTITION_GAPS), TABLE),
@@ -109,14 +119,7 @@ def _now(settings: Settings) -> tuple[Part, ...]:
         ),
         stat(
             "default_partition",
-            Words(
-                "Default partition",
-                "Did a row find no partition of its own, and fall into the default one?",
-                "Move its rows out before their partition is made: it cannot be, while they lie "
-                "there.",
-                "there is no default partition, or no data",
-                ("audit", "auditdefaultpartitionused"),
-            ),
+            _DEFAULT_PARTITION_WORDS,
             (6, 4),
             no_or_yes("empty", "holds rows"),
             Query(worst(metrics.DEFAULT_PARTITION_USED), TABLE),
@@ -242,21 +245,37 @@ def _rows() -> tuple[tuple[Part, ...], ...]:
     )  # fmt: skip
 
 
+_SIZES_WORDS = Words(
+    "Largest partitions",
+    "Which partitions take the room?",
+    "Detach what is past its retention: phasegate migrate partitions --dry-run lists it.",
+    NO_PARTITIONS,
+    runbook_of(SIZE),
+)
+_AHEAD_WORDS = Words(
+    "Partitions ahead",
+    "How many partitions stand ready, without a gap?",
+    "Make the partitions ahead: phasegate migrate partitions.",
+    NO_PARTITIONS,
+    MISSING,
+)
+_SKIPPED_WORDS = Words(
+    "Partitions without a size",
+    "Is a partition not measured, and why?",
+    "A lock for long keeps the exporter out: find its holder.",
+    "every partition has its size, or no data",
+    ("exporter", "seriescapped"),
+)
+_OLD_WORDS = Words(
+    "Age of the oldest size",
+    "Are these sizes of now?",
+    "See the exporter's log for why the collector of partitions is slow.",
+    NO_PARTITIONS,
+    ("exporter", "collectorfailing"),
+)
+
+
 def _partitions() -> tuple[tuple[Part, ...], ...]:
-    sizes = Words(
-        "Largest partitions",
-        "Which partitions take the room?",
-        "Detach what is past its retention: phasegate migrate partitions --dry-run lists it.",
-        NO_PARTITIONS,
-        runbook_of(SIZE),
-    )
-    ahead = Words(
-        "Partitions ahead",
-        "How many partitions stand ready, without a gap?",
-        "Make the partitions ahead: phasegate migrate partitions.",
-        NO_PARTITIONS,
-        MISSING,
-    )
     faults = (
         (
             "overlaps", metrics.PARTITION_OVERLAPS, "Overlaps",
@@ -274,29 +293,15 @@ def _partitions() -> tuple[tuple[Part, ...], ...]:
             "Build it CONCURRENTLY on the partition, and attach it.",
         ),
     )  # fmt: skip
-    skipped = Words(
-        "Partitions without a size",
-        "Is a partition not measured, and why?",
-        "A lock for long keeps the exporter out: find its holder.",
-        "every partition has its size, or no data",
-        ("exporter", "seriescapped"),
-    )
-    old = Words(
-        "Age of the oldest size",
-        "Are these sizes of now?",
-        "See the exporter's log for why the collector of partitions is slow.",
-        NO_PARTITIONS,
-        ("exporter", "collectorfailing"),
-    )
     sizes_of_all = fold("max", series(metrics.TABLE_SIZE), metrics.TABLE_SIZE.labels)
     return (
         (
             bar_gauge(
-                "sizes", sizes, (12, 9), Look(unit="bytes", low=0),
+                "sizes", _SIZES_WORDS, (12, 9), Look(unit="bytes", low=0),
                 Query(largest(LARGEST, sizes_of_all), TABLE),
             ),
             time_series(
-                "ahead", ahead, (12, 9), Look(low=0),
+                "ahead", _AHEAD_WORDS, (12, 9), Look(low=0),
                 Query(worst(metrics.PARTITIONS_AHEAD, how="min"), TABLE),
             ),
         ),
@@ -310,12 +315,12 @@ def _partitions() -> tuple[tuple[Part, ...], ...]:
                 for name, metric, title, question, action in faults
             ),
             stat(
-                "skipped", skipped, (6, 5), Look(steps=rising({"warning": 1}), decimals=0),
+                "skipped", _SKIPPED_WORDS, (6, 5), Look(steps=rising({"warning": 1}), decimals=0),
                 Query(above(worst(metrics.PARTITIONS_SKIPPED)), "{{reason}}"),
                 text="value_and_name",
             ),
             stat(
-                "size_age", old, (6, 5), Look(unit="s", decimals=0),
+                "size_age", _OLD_WORDS, (6, 5), Look(unit="s", decimals=0),
                 Query(worst(metrics.PARTITION_MAX_AGE)),
             ),
         ),

@@ -214,80 +214,85 @@ def _harm() -> tuple[Part, ...]:
     )
 
 
-def _detail() -> tuple[tuple[Part, ...], ...]:
-    def words(title: str, question: str, action: str, empty: str = NO_PROBES) -> Words:
-        return Words(title, question, action, empty, runbook_of(LATENCY))
+def _say_lookups(title: str, question: str, action: str, empty: str = NO_PROBES) -> Words:
+    return Words(title, question, action, empty, runbook_of(LATENCY))
 
-    by_kind = words(
-        "p95 by kind of lookup",
-        "Which kind of lookup is slow: by UUID, by the old key, or a query of ours?",
-        "Compare with the plan of the slow one; a lookup by UUID alone points to its index.",
-    )
-    spread = words(
-        "Distribution of lookups",
-        "Is every lookup slow, or are a few very slow?",
-        "A second band is a second plan or a lock; one band that rises is load.",
-    )
-    replicas = words(
-        "p95 on replicas",
-        "Are the replicas as fast as the primary?",
-        "See the load and the replay lag of the one that is slow.",
-        "no lookups on replicas: none configured?",
-    )
-    pace = words(
-        "Lookups made",
-        "Does the exporter measure as often as it should?",
-        "Slots are skipped while the server is busy, and count as slow; see who keeps it busy.",
-    )
-    skipped = words(
-        "Lookups left out",
-        "How many slots of the schedule went by without a lookup, and why?",
-        "`server_busy` is the server's doing, all else the exporter's; its log tells more.",
-        "none left out since the exporter began, or no data",
-    )
-    plans = words(
-        "Changes of plans in the last hour",
-        "Did a lookup get another plan, from which a new latency would follow?",
-        "ANALYZE the table, and see whether the index that is missing is still valid.",
-        "no lookup has changed its plan, or no data",
-    )
-    absent = words(
-        "Lookups that are not made",
-        "Is a configured lookup not measured at all?",
-        "Do what the reason says: most often the column or the right to read it is missing.",
-        "every configured lookup is made, or no data",
-    )
-    kinds = Query(
-        quantile(0.95, metrics.QUERY_DURATION, "query_type"), "{{query_type}}", exemplar=True
-    )
-    columns = [
-        *(Column(label, title) for label, title in _PROBE_COLUMNS.items()),
-        Column("reason", "Why"),
-    ]
+
+_BY_KIND_WORDS = _say_lookups(
+    "p95 by kind of lookup",
+    "Which kind of lookup is slow: by UUID, by the old key, or a query of ours?",
+    "Compare with the plan of the slow one; a lookup by UUID alone points to its index.",
+)
+_SPREAD_WORDS = _say_lookups(
+    "Distribution of lookups",
+    "Is every lookup slow, or are a few very slow?",
+    "A second band is a second plan or a lock; one band that rises is load.",
+)
+_REPLICAS_WORDS = _say_lookups(
+    "p95 on replicas",
+    "Are the replicas as fast as the primary?",
+    "See the load and the replay lag of the one that is slow.",
+    "no lookups on replicas: none configured?",
+)
+_PACE_WORDS = _say_lookups(
+    "Lookups made",
+    "Does the exporter measure as often as it should?",
+    "Slots are skipped while the server is busy, and count as slow; see who keeps it busy.",
+)
+_SKIPPED_WORDS = _say_lookups(
+    "Lookups left out",
+    "How many slots of the schedule went by without a lookup, and why?",
+    "`server_busy` is the server's doing, all else the exporter's; its log tells more.",
+    "none left out since the exporter began, or no data",
+)
+_PLANS_WORDS = _say_lookups(
+    "Changes of plans in the last hour",
+    "Did a lookup get another plan, from which a new latency would follow?",
+    "ANALYZE the table, and see whether the index that is missing is still valid.",
+    "no lookup has changed its plan, or no data",
+)
+_ABSENT_WORDS = _say_lookups(
+    "Lookups that are not made",
+    "Is a configured lookup not measured at all?",
+    "Do what the reason says: most often the column or the right to read it is missing.",
+    "every configured lookup is made, or no data",
+)
+_KINDS = Query(
+    quantile(0.95, metrics.QUERY_DURATION, "query_type"), "{{query_type}}", exemplar=True
+)
+_COLUMNS = [
+    *(Column(label, title) for label, title in _PROBE_COLUMNS.items()),
+    Column("reason", "Why"),
+]
+
+
+def _detail() -> tuple[tuple[Part, ...], ...]:
     return (
         (
-            time_series("p95_by_kind", by_kind, (12, 8), Look(unit="s", low=0, names=KINDS), kinds),
+            time_series(
+                "p95_by_kind", _BY_KIND_WORDS, (12, 8), Look(unit="s", low=0, names=KINDS), _KINDS
+            ),
             heatmap(
-                "distribution", spread, (12, 8), "s",
+                "distribution", _SPREAD_WORDS, (12, 8), "s",
                 Query(heat(metrics.QUERY_DURATION, query_type=JUDGED_LOOKUP), "{{le}}"),
             ),
         ),
         (
             time_series(
-                "replica_p95", replicas, (8, 7), Look(unit="s", low=0),
+                "replica_p95", _REPLICAS_WORDS, (8, 7), Look(unit="s", low=0),
                 Query(
                     quantile(0.95, metrics.REPLICA_QUERY_DURATION, "target", "query_type"),
                     "{{target}} {{query_type}}",
                 ),
             ),
             time_series(
-                "pace", pace, (8, 7), Look(unit="ops", low=0),
+                "pace", _PACE_WORDS, (8, 7), Look(unit="ops", low=0),
                 Query(
                     rate(metrics.QUERY_DURATION, "query_type", how="sum"), "{{query_type}}"
                 ),
             ),
             time_series(
-                "skipped", skipped, (8, 7), Look(unit="ops", low=0),
+                "skipped", _SKIPPED_WORDS, (8, 7), Look(unit="ops", low=0),
                 Query(rate(metrics.PROBE_SKIPPED, "target", "reason", how="sum"),
                       "{{target}} {{reason}}"),
                 bars=True,
@@ -295,123 +300,136 @@ def _detail() -> tuple[tuple[Part, ...], ...]:
         ),
         (
             stat(
-                "plan_changes", plans, (12, 6), Look(steps=rising({"warning": 1}), decimals=0),
+                "plan_changes", _PLANS_WORDS, (12, 6),
+                Look(steps=rising({"warning": 1}), decimals=0),
                 Query(
                     increase(metrics.PROBE_PLAN_CHANGES, "[1h]", "query_type", *TABLES),
                     f"{TABLE} {{{{query_type}}}}",
                 ),
                 text="value_and_name",
             ),
-            table("absent", absent, (12, 6), columns, Query(worst(metrics.PROBE_ABSENT))),
+            table("absent", _ABSENT_WORDS, (12, 6), _COLUMNS, Query(worst(metrics.PROBE_ABSENT))),
         ),
     )  # fmt: skip
 
 
-def _server() -> tuple[tuple[Part, ...], ...]:
-    def words(title: str, question: str, action: str, empty: str = NO_STATE) -> Words:
-        return Words(title, question, action, empty, ("database-operations", "lockqueue"))
+def _say_server(title: str, question: str, action: str, empty: str = NO_STATE) -> Words:
+    return Words(title, question, action, empty, ("database-operations", "lockqueue"))
 
-    queue = words(
-        "Lock queue",
-        "How many sessions wait for a lock, and for how many?",
-        "Few that block many: find them with pg_blocking_pids, and end them if need be.",
-    )
-    connections = words(
-        "Connections by state",
-        "Do connections run out, or sit idle in a transaction?",
-        "Idle in transaction holds locks and rows: find the application that forgets to commit.",
-    )
-    oldest = words(
-        "Oldest transactions",
-        "Is there a transaction that holds back vacuum, or any change of the schema?",
-        "End it, or wait with the next phase until it is done.",
-    )
-    prepared = words(
-        "Prepared transactions",
-        "Was a two-phase commit left behind?",
-        "Commit or roll back what nobody owns: it holds its locks until then.",
-    )
-    wraparound = words(
-        "Transactions since the oldest freeze",
-        "How near is the wrap-around of transaction ids, at which writes stop?",
-        "Find what holds vacuum back: old transactions, slots, prepared transactions.",
-    )
-    standbys = words(
-        "Lag of replicas",
-        "How far are the standbys behind?",
-        "Slow the migration's batches down until they catch up.",
-        "no standby is connected, and no replica configured, or no data",
-    )
-    slots = words(
-        "WAL kept for slots",
-        "Does a replication slot fill the disk?",
-        "Drop the slot that nobody reads; a slot of a standby that is gone keeps all WAL.",
-        "no replication slot, or no data",
-    )
+
+_QUEUE_WORDS = _say_server(
+    "Lock queue",
+    "How many sessions wait for a lock, and for how many?",
+    "Few that block many: find them with pg_blocking_pids, and end them if need be.",
+)
+_CONNECTIONS_WORDS = _say_server(
+    "Connections by state",
+    "Do connections run out, or sit idle in a transaction?",
+    "Idle in transaction holds locks and rows: find the application that forgets to commit.",
+)
+_OLDEST_WORDS = _say_server(
+    "Oldest transactions",
+    "Is there a transaction that holds back vacuum, or any change of the schema?",
+    "End it, or wait with the next phase until it is done.",
+)
+_PREPARED_WORDS = _say_server(
+    "Prepared transactions",
+    "Was a two-phase commit left behind?",
+    "Commit or roll back what nobody owns: it holds its locks until then.",
+)
+_WRAPAROUND_WORDS = _say_server(
+    "Transactions since the oldest freeze",
+    "How near is the wrap-around of transaction ids, at which writes stop?",
+    "Find what holds vacuum back: old transactions, slots, prepared transactions.",
+)
+_STANDBYS_WORDS = _say_server(
+    "Lag of replicas",
+    "How far are the standbys behind?",
+    "Slow the migration's batches down until they catch up.",
+    "no standby is connected, and no replica configured, or no data",
+)
+_SLOTS_WORDS = _say_server(
+    "WAL kept for slots",
+    "Does a replication slot fill the disk?",
+    "Drop the slot that nobody reads; a slot of a standby that is gone keeps all WAL.",
+    "no replication slot, or no data",
+)
+
+
+def _server() -> tuple[tuple[Part, ...], ...]:
     return (
         (
             time_series(
-                "lock_queue", queue, (12, 7), Look(low=0),
+                "lock_queue", _QUEUE_WORDS, (12, 7), Look(low=0),
                 Query(worst(metrics.LOCK_WAITERS), f"waiting on {TABLE}"),
                 Query(worst(metrics.LOCK_BLOCKERS), f"blocking {TABLE}"),
             ),
             time_series(
-                "connections", connections, (12, 7), Look(low=0, names=SESSION_STATES),
+                "connections", _CONNECTIONS_WORDS, (12, 7), Look(low=0, names=SESSION_STATES),
                 Query(worst(metrics.CONNECTIONS), "{{state}}"),
             ),
         ),
         (
             time_series(
-                "oldest", oldest, (8, 7), Look(unit="s", low=0),
+                "oldest", _OLDEST_WORDS, (8, 7), Look(unit="s", low=0),
                 Query(fold("max", worst(metrics.LONGEST_TRANSACTION), ()), "open"),
                 Query(fold("max", worst(metrics.PREPARED_TRANSACTION_AGE), ()), "prepared"),
             ),
             time_series(
-                "prepared", prepared, (8, 7), Look(low=0, steps=rising({"warning": 1})),
+                "prepared", _PREPARED_WORDS, (8, 7), Look(low=0, steps=rising({"warning": 1})),
                 Query(worst(metrics.PREPARED_TRANSACTIONS), "prepared"),
             ),
             time_series(
-                "wraparound", wraparound, (8, 7),
+                "wraparound", _WRAPAROUND_WORDS, (8, 7),
                 Look(low=0, unit="short", steps=rising(WRAPAROUND_AGE)),
                 Query(worst(metrics.WRAPAROUND_AGE), "{{kind}}"),
             ),
         ),
         (
             time_series(
-                "lag", standbys, (12, 7), Look(unit="s", low=0),
+                "lag", _STANDBYS_WORDS, (12, 7), Look(unit="s", low=0),
                 Query(worst(metrics.REPLICATION_LAG), "standby {{standby}}"),
                 Query(worst(metrics.REPLICA_LAG), "replica {{target}}"),
             ),
             time_series(
-                "slots", slots, (12, 7), Look(unit="bytes", low=0),
+                "slots", _SLOTS_WORDS, (12, 7), Look(unit="bytes", low=0),
                 Query(worst(metrics.SLOT_RETAINED), "{{slot}}"),
             ),
         ),
     )  # fmt: skip
 
 
+_USED_WORDS = Words(
+    "Used of integer keys",
+    "Which integer key runs out first?",
+    "Once it is used up every INSERT fails: move the table to UUIDs, or the key to bigint.",
+    NO_SCHEMA,
+    ("database-operations", "integerkeynearend"),
+)
+_LEFT_WORDS = Words(
+    "Until an integer key runs out",
+    "How long does each integer key last at the rate of the last day?",
+    "Plan the move to UUIDs, or to bigint, for before that.",
+    "no rate of a day yet, or the keys stand still",
+    ("database-operations", "integerkeyrunsout"),
+)
+_MISSING_WORDS = Words(
+    "Rows without a UUID",
+    "Is every row of a migrated table reachable by its UUID?",
+    say_remedy("uuid_missing"),
+    "not counted yet: the exact count runs on a slow schedule",
+    runbook_of("uuid_missing"),
+)
+_DISABLED_WORDS = Words(
+    "Triggers that do not fire",
+    "Is a trigger disabled, so that UUIDs or audit rows would be missing?",
+    "Find who disabled them and why, then ALTER TABLE … ENABLE ALWAYS TRIGGER.",
+    NO_SCHEMA,
+    ("database-operations", "triggerdisabled"),
+)
+
+
 def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
-    used = Words(
-        "Used of integer keys",
-        "Which integer key runs out first?",
-        "Once it is used up every INSERT fails: move the table to UUIDs, or the key to bigint.",
-        NO_SCHEMA,
-        ("database-operations", "integerkeynearend"),
-    )
-    left = Words(
-        "Until an integer key runs out",
-        "How long does each integer key last at the rate of the last day?",
-        "Plan the move to UUIDs, or to bigint, for before that.",
-        "no rate of a day yet, or the keys stand still",
-        ("database-operations", "integerkeyrunsout"),
-    )
-    missing = Words(
-        "Rows without a UUID",
-        "Is every row of a migrated table reachable by its UUID?",
-        say_remedy("uuid_missing"),
-        "not counted yet: the exact count runs on a slow schedule",
-        runbook_of("uuid_missing"),
-    )
     states = (
         (
             "invalid_indexes", "indexes_valid", metrics.INVALID_INDEXES, "Invalid indexes",
@@ -422,28 +440,21 @@ def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
             "Constraints not validated", "Is there a constraint that is not proved for old rows?",
         ),
     )  # fmt: skip
-    disabled = Words(
-        "Triggers that do not fire",
-        "Is a trigger disabled, so that UUIDs or audit rows would be missing?",
-        "Find who disabled them and why, then ALTER TABLE … ENABLE ALWAYS TRIGGER.",
-        NO_SCHEMA,
-        ("database-operations", "triggerdisabled"),
-    )
     column = "{{schema}}.{{table}}.{{column}}"
     return (
         (
             bar_gauge(
-                "key_used", used, (8, 7),
+                "key_used", _USED_WORDS, (8, 7),
                 Look(unit="percentunit", steps=rising(KEY_USED), low=0, high=1),
                 Query(worst(metrics.KEY_USED), column),
             ),
             bar_gauge(
-                "key_overflow", left, (8, 7),
+                "key_overflow", _LEFT_WORDS, (8, 7),
                 Look(unit="s", steps=falling({"critical": KEY_LEFT_SECONDS}), low=0),
                 Query(finite(worst(metrics.KEY_OVERFLOW, how="min")), column),
             ),
             time_series(
-                "uuid_missing", missing, (8, 7),
+                "uuid_missing", _MISSING_WORDS, (8, 7),
                 Look(low=0, steps=steps_of(settings, "uuid_missing")),
                 Query(worst(metrics.UUID_MISSING), TABLE),
                 Query(worst(metrics.UUID_MISSING_ESTIMATED), f"{TABLE} (estimate)"),
@@ -460,7 +471,7 @@ def _schema(settings: Settings) -> tuple[tuple[Part, ...], ...]:
                 for name, criterion, metric, title, question in states
             ),
             stat(
-                "triggers_disabled", disabled, (8, 6),
+                "triggers_disabled", _DISABLED_WORDS, (8, 6),
                 Look(steps=rising({"warning": 1}), decimals=0),
                 Query(worst(metrics.TRIGGERS_DISABLED), TABLE), text="value_and_name",
             ),

@@ -74,65 +74,66 @@ def sketch(settings: Settings) -> Sketch:
     )
 
 
+_NOW_WORDS = Words(
+    "Where it stands",
+    "In which state is each phase?",
+    "phasegate migrate status names the step or the criterion; repair it and resume, or roll back.",
+    NO_JOURNAL,
+    ("migration", "migrationphasefailed"),
+)
+_ETA_WORDS = Words(
+    "Time left",
+    "When is the work over rows done, at the pace of the last ten minutes?",
+    "Too long: raise the size of batches or the rate, where the lag of replicas allows it.",
+    NO_WORK,
+    STUCK,
+)
+_SILENT_WORDS = Words(
+    "Last word",
+    "Is the work going on?",
+    "Where no runner lives, phasegate migrate resume goes on.",
+    NO_WORK,
+    STUCK,
+)
+_PAUSED_WORDS = Words(
+    "Stop asked",
+    "Did somebody ask for a pause or an abort?",
+    "phasegate migrate status names who; phasegate migrate resume goes on.",
+    NO_JOURNAL,
+    STUCK,
+)
+_OVERRIDES_WORDS = Words(
+    "Overrides",
+    "Did somebody let a gate open though a criterion did not pass?",
+    "phasegate migrate status names who and why; repair what did not pass.",
+    "no override is journalled, or no data",
+    OVERRIDDEN,
+)
+
+
 def _now() -> tuple[Part, ...]:
-    now = Words(
-        "Where it stands",
-        "In which state is each phase?",
-        "phasegate migrate status names the step or the criterion; repair it and resume, or roll "
-        "back.",
-        NO_JOURNAL,
-        ("migration", "migrationphasefailed"),
-    )
-    eta = Words(
-        "Time left",
-        "When is the work over rows done, at the pace of the last ten minutes?",
-        "Too long: raise the size of batches or the rate, where the lag of replicas allows it.",
-        NO_WORK,
-        STUCK,
-    )
-    silent = Words(
-        "Last word",
-        "Is the work going on?",
-        "Where no runner lives, phasegate migrate resume goes on.",
-        NO_WORK,
-        STUCK,
-    )
-    paused = Words(
-        "Stop asked",
-        "Did somebody ask for a pause or an abort?",
-        "phasegate migrate status names who; phasegate migrate resume goes on.",
-        NO_JOURNAL,
-        STUCK,
-    )
-    overrides = Words(
-        "Overrides",
-        "Did somebody let a gate open though a criterion did not pass?",
-        "phasegate migrate status names who and why; repair what did not pass.",
-        "no override is journalled, or no data",
-        OVERRIDDEN,
-    )
     return (
         stat(
-            "states", now, (10, 4), Look(mappings=PHASE_WORDS, steps=steps(colours.UNKNOWN)),
+            "states", _NOW_WORDS, (10, 4), Look(mappings=PHASE_WORDS, steps=steps(colours.UNKNOWN)),
             *(Query(_state(phase), f"{place} {phase}") for place, phase in _numbered()),
             text="value_and_name",
         ),
         stat(
-            "eta", eta, (4, 4), Look(unit="s", steps=steps(colours.ACTIVE), decimals=0),
+            "eta", _ETA_WORDS, (4, 4), Look(unit="s", steps=steps(colours.ACTIVE), decimals=0),
             Query(until_done(metrics.MIGRATION_PROGRESS, "object"), "{{object}}"),
         ),
         stat(
-            "silent", silent, (4, 4),
+            "silent", _SILENT_WORDS, (4, 4),
             Look(unit="s", steps=rising({"warning": STUCK_SECONDS}), decimals=0),
             Query(age(metrics.MIGRATION_PROGRESS_UPDATED, "object"), "{{object}}"),
         ),
         stat(
-            "paused", paused, (3, 4),
+            "paused", _PAUSED_WORDS, (3, 4),
             no_or_yes("no", "yes"),
             Query(worst(metrics.MIGRATION_PAUSED)),
         ),
         stat(
-            "overrides", overrides, (3, 4), Look(steps=rising({"warning": 1}), decimals=0),
+            "overrides", _OVERRIDES_WORDS, (3, 4), Look(steps=rising({"warning": 1}), decimals=0),
             Query(fold("sum", worst(metrics.MIGRATION_OVERRIDDEN), ())),
         ),
     )  # fmt: skip
@@ -328,54 +329,56 @@ def _cost(settings: Settings) -> tuple[tuple[Part, ...], ...]:
     )  # fmt: skip
 
 
+_GATES_WORDS = Words(
+    "Phases and gates",
+    "When did each phase begin, when did its gate open, and how long did it take?",
+    "A phase that began and has no end is the one to look at.",
+    NO_JOURNAL,
+    STUCK,
+)
+_HOOKS_WORDS = Words(
+    "Hooks",
+    "When did each deployment and other hook last end?",
+    "A hook that failed stands in phasegate migrate status.",
+    "no hook has ended yet, or no data",
+    STUCK,
+)
+_ACCEPTED_WORDS = Words(
+    "Overridden",
+    "Which criterion was accepted at which gate?",
+    "phasegate migrate status names who and why; repair what did not pass.",
+    "nothing is overridden, or no data",
+    OVERRIDDEN,
+)
+_PREFLIGHT_WORDS = Words(
+    "Preflight",
+    "Can the server carry the migration?",
+    say_remedy("preflight"),
+    "no preflight yet: phasegate migrate run --phase prepare",
+    ("migration", "preflight"),
+)
+_PROVED_WORDS = Words(
+    "Backup proved by a restore",
+    "Is there a way back?",
+    say_remedy("backup_restored"),
+    NO_JOURNAL,
+    ("migration", "backup_restored"),
+)
+_OLD_WORDS = Words(
+    "Since the preflight",
+    "Is what the preflight found still true?",
+    "Run it again: phasegate migrate run --phase prepare.",
+    "no preflight yet",
+    ("migration", "preflight"),
+)
+
+
 def _gates() -> tuple[tuple[Part, ...], ...]:
-    gates = Words(
-        "Phases and gates",
-        "When did each phase begin, when did its gate open, and how long did it take?",
-        "A phase that began and has no end is the one to look at.",
-        NO_JOURNAL,
-        STUCK,
-    )
-    hooks = Words(
-        "Hooks",
-        "When did each deployment and other hook last end?",
-        "A hook that failed stands in phasegate migrate status.",
-        "no hook has ended yet, or no data",
-        STUCK,
-    )
-    accepted = Words(
-        "Overridden",
-        "Which criterion was accepted at which gate?",
-        "phasegate migrate status names who and why; repair what did not pass.",
-        "nothing is overridden, or no data",
-        OVERRIDDEN,
-    )
-    preflight = Words(
-        "Preflight",
-        "Can the server carry the migration?",
-        say_remedy("preflight"),
-        "no preflight yet: phasegate migrate run --phase prepare",
-        ("migration", "preflight"),
-    )
-    proved = Words(
-        "Backup proved by a restore",
-        "Is there a way back?",
-        say_remedy("backup_restored"),
-        NO_JOURNAL,
-        ("migration", "backup_restored"),
-    )
-    old = Words(
-        "Since the preflight",
-        "Is what the preflight found still true?",
-        "Run it again: phasegate migrate run --phase prepare.",
-        "no preflight yet",
-        ("migration", "preflight"),
-    )
     began, ended = metrics.MIGRATION_PHASE_STARTED, metrics.MIGRATION_PHASE_FINISHED
     return (
         (
             table(
-                "gates", gates, (12, 7),
+                "gates", _GATES_WORDS, (12, 7),
                 [
                     Column("phase", "Phase"),
                     Column("Value #A", "Began", unit="dateTimeAsIso"),
@@ -386,30 +389,30 @@ def _gates() -> tuple[tuple[Part, ...], ...]:
                 join="phase", sort=("Began", False),
             ),
             table(
-                "hooks", hooks, (6, 7),
+                "hooks", _HOOKS_WORDS, (6, 7),
                 [Column("hook", "Hook"), Column("Value", "Last ended", unit="dateTimeFromNow")],
                 Query(moments(metrics.MIGRATION_HOOK_FINISHED)),
             ),
             table(
-                "overridden", accepted, (6, 7),
+                "overridden", _ACCEPTED_WORDS, (6, 7),
                 [Column("phase", "Gate of"), Column("criterion", "Accepted")],
                 Query(above(worst(metrics.MIGRATION_OVERRIDDEN))),
             ),
         ),
         (
             stat(
-                "preflight", preflight, (14, 5),
+                "preflight", _PREFLIGHT_WORDS, (14, 5),
                 yes_or_no("passed", "not passed"),
                 Query(worst(metrics.PREFLIGHT_CHECK, how="min"), "{{check}}"),
                 text="value_and_name",
             ),
             stat(
-                "preflight_age", old, (5, 5),
+                "preflight_age", _OLD_WORDS, (5, 5),
                 Look(unit="s", decimals=0, steps=rising({"warning": PREFLIGHT_SECONDS})),
                 Query(age(metrics.PREFLIGHT_TIME)),
             ),
             stat(
-                "backup", proved, (5, 5),
+                "backup", _PROVED_WORDS, (5, 5),
                 yes_or_no("yes", "no"),
                 Query(worst(metrics.BACKUP_PROVED, how="min")),
             ),

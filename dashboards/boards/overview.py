@@ -12,7 +12,6 @@ from phasegate.contract.promql import make_counts
 from phasegate.contract.promql_series import (
     OURS,
     RATE,
-    above,
     age,
     alerts_since,
     coded,
@@ -36,6 +35,7 @@ from phasegate.contract.rules import passing_share
 from phasegate.contract.settings import Settings
 from phasegate.contract.watched import CERTIFICATE_SECONDS, SILENCE_SECONDS
 from phasegate.dashboards import colours
+from phasegate.dashboards.exporter_rows import NO_EXPORTER, exporter_rows
 from phasegate.dashboards.limits import (
     Steps,
     falling,
@@ -68,7 +68,6 @@ from phasegate.dashboards.states import (
     yes_or_no,
 )
 
-NO_EXPORTER = "no data: is the exporter scraped?"
 UNITS = {
     Unit.SECONDS: "s", Unit.BYTES: "bytes", Unit.RATIO: "percentunit", Unit.TIMES: "none",
 }  # fmt: skip
@@ -86,22 +85,53 @@ def sketch(settings: Settings) -> Sketch:
         sections=(
             Section("", "", (_now(), _verdicts(settings), _values(settings))),
             Section("row_health", "Health and errors", (_health(), _errors(settings))),
-            Section("row_exporter", "The exporter", _exporter()),
+            Section("row_exporter", "The exporter", exporter_rows()),
         ),
     )
+
+
+_NOT_PASSED_WORDS = Words(
+    "Verdicts",
+    "Does every criterion pass, judged on the last ten minutes?",
+    "The table below names them; each leads to its board.",
+    NO_EXPORTER,
+    ("index", ""),
+)
+_FIRING_WORDS = Words(
+    "Firing",
+    "Does any alert fire?",
+    "The list below has each with its runbook.",
+    "no alerts at all: are the rules loaded?",
+    ("index", ""),
+)
+_TARGETS_WORDS = Words(
+    "Servers",
+    "Does Prometheus reach the exporter, and the exporter each server?",
+    "Restore the one that is down; the exporter's log tells why.",
+    "no target of that job: see Prometheus' page /targets",
+    ("exporter", "exporterdown"),
+)
+_PHASE_WORDS = Words(
+    "Migration",
+    "Which phase is running, waits at its gate or failed?",
+    "The board of the migration tells since when, and what it does.",
+    "no phase is under way, or no data",
+    ("migration", "migrationphasestuck"),
+)
+_FRESHNESS_WORDS = Words(
+    "Last answer",
+    "Are the figures of now?",
+    "See the exporter's log and page for why its lookups get no answer.",
+    "no probes: is a table configured?",
+    ("exporter", "measurementsstopped"),
+)
 
 
 def _now() -> tuple[Part, ...]:
     return (
         stat(
             "not_passed",
-            Words(
-                "Verdicts",
-                "Does every criterion pass, judged on the last ten minutes?",
-                "The table below names them; each leads to its board.",
-                NO_EXPORTER,
-                ("index", ""),
-            ),
+            _NOT_PASSED_WORDS,
             (5, 4),
             Look(
                 steps=rising({"critical": 1}), decimals=0,
@@ -113,25 +143,13 @@ def _now() -> tuple[Part, ...]:
         ),
         stat(
             "firing",
-            Words(
-                "Firing",
-                "Does any alert fire?",
-                "The list below has each with its runbook.",
-                "no alerts at all: are the rules loaded?",
-                ("index", ""),
-            ),
+            _FIRING_WORDS,
             (3, 4), Look(steps=rising({"critical": 1}), decimals=0),
             Query(firing()),
         ),
         stat(
             "targets",
-            Words(
-                "Servers",
-                "Does Prometheus reach the exporter, and the exporter each server?",
-                "Restore the one that is down; the exporter's log tells why.",
-                "no target of that job: see Prometheus' page /targets",
-                ("exporter", "exporterdown"),
-            ),
+            _TARGETS_WORDS,
             (6, 4), yes_or_no("up", "down"),
             Query(scraped(), "exporter {{instance}}"),
             Query(worst(metrics.UP, how="min"), "{{target}}"),
@@ -139,13 +157,7 @@ def _now() -> tuple[Part, ...]:
         ),
         stat(
             "phase",
-            Words(
-                "Migration",
-                "Which phase is running, waits at its gate or failed?",
-                "The board of the migration tells since when, and what it does.",
-                "no phase is under way, or no data",
-                ("migration", "migrationphasestuck"),
-            ),
+            _PHASE_WORDS,
             (5, 4),
             Look(steps=steps(colours.ACTIVE), mappings=PHASE_WORDS),
             Query(
@@ -156,13 +168,7 @@ def _now() -> tuple[Part, ...]:
         ),
         stat(
             "freshness",
-            Words(
-                "Last answer",
-                "Are the figures of now?",
-                "See the exporter's log and page for why its lookups get no answer.",
-                "no probes: is a table configured?",
-                ("exporter", "measurementsstopped"),
-            ),
+            _FRESHNESS_WORDS,
             (5, 4), Look(unit="s", steps=rising({"critical": SILENCE_SECONDS}), decimals=0),
             Query(age(metrics.PROBE_LAST_SUCCESS, "target"), "{{target}}"),
         ),
@@ -384,113 +390,5 @@ def _errors(settings: Settings) -> tuple[Part, ...]:
         time_series(
             "requests", requests, (12, 7), Look(unit="reqps", low=0),
             Query(asked, "requests"), Query(failed, "errors"),
-        ),
-    )  # fmt: skip
-
-
-def _exporter() -> tuple[tuple[Part, ...], ...]:
-    runbook = ("exporter", "collectorfailing")
-    collectors = Words(
-        "Collectors",
-        "Which collector fails, and since when?",
-        "The exporter's page names the error and its remedy.",
-        NO_EXPORTER,
-        runbook,
-    )
-    durations = Words(
-        "Time that collectors take",
-        "Does measuring get slow, and whose?",
-        "A collector near its limit of time waits for a lock, or for a server that is busy.",
-        NO_EXPORTER,
-        runbook,
-    )
-    faults = Words(
-        "Failed runs by reason",
-        "Why do collectors fail?",
-        "Each reason has its remedy on the exporter's page.",
-        "no run failed since the exporter began, or no data",
-        runbook,
-    )
-    dropped = Words(
-        "Series left out",
-        "Does the cap on series hide something?",
-        "Raise exporter.max_series, or detach partitions that are past use.",
-        "nothing is left out, or no data",
-        ("exporter", "seriescapped"),
-    )
-    reload = Words(
-        "Configuration",
-        "Does the exporter run with the configuration that it was given?",
-        "It goes on with the last good one; its log names file, line and key.",
-        NO_EXPORTER,
-        ("exporter", "configreloadfailed"),
-    )
-    limits = Words(
-        "Limits in force",
-        "By which limits does each exporter judge? Rules and boards are built from the same.",
-        "They differ from those of an alert: build the rules again from the exporter's "
-        "configuration.",
-        NO_EXPORTER,
-        ("exporter", "thresholddrift"),
-    )
-    which = Words(
-        "What is measured, and by whom",
-        "Which server, database and role does each target have?",
-        "Another server than you expect: see database.identity in the configuration.",
-        "no target is up",
-        runbook_of("health"),
-    )
-    return (
-        (
-            state_timeline(
-                "collectors", collectors, (14, 12), yes_or_no("well", "fails"),
-                Query(worst(metrics.COLLECTOR_SUCCESS, how="min"), "{{collector}}"),
-            ),
-            time_series(
-                "durations", durations, (10, 12), Look(unit="s", low=0),
-                Query(worst(metrics.COLLECTOR_DURATION), "{{collector}}"),
-            ),
-        ),
-        (
-            time_series(
-                "faults", faults, (12, 7), Look(low=0),
-                Query(
-                    above(increase(metrics.COLLECTOR_ERRORS, RATE)), "{{collector}} {{reason}}"
-                ),
-                bars=True,
-            ),
-            table(
-                "series_dropped", dropped, (6, 7),
-                [Column("metric", "Metric"), Column("Value", "Left out", width=80)],
-                Query(above(worst(metrics.SERIES_DROPPED))),
-                sort=("Left out", True),
-            ),
-            stat(
-                "config_reload", reload, (6, 7), yes_or_no("taken", "refused"),
-                Query(
-                    worst(metrics.CONFIG_LAST_RELOAD_SUCCESSFUL, "instance", how="min"),
-                    "{{instance}}",
-                ),
-                text="value_and_name",
-            ),
-        ),
-        (
-            table(
-                "thresholds", limits, (12, 10),
-                [
-                    Column("criterion", "Criterion"), Column("severity", "Severity"),
-                    Column("Value", "Limit", unit="none"), Column("instance", "Instance"),
-                ],
-                Query(worst(metrics.CRITERION_THRESHOLD, "criterion", "severity", "instance")),
-                sort=("Criterion", False),
-            ),
-            table(
-                "identities", which, (12, 10),
-                [
-                    *(Column(label, label.replace("_", " ").capitalize())
-                      for label in metrics.TARGET_INFO.labels),
-                ],
-                Query(worst(metrics.TARGET_INFO)),
-            ),
         ),
     )  # fmt: skip

@@ -87,9 +87,9 @@ def make_text(exposed: Exposed, now: float, **more: Any) -> str:
 def ground(exposed: Exposed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """One exporter."""
     now = float(int(time.time()))
-    with serve_history(make_text(exposed, now), tmp_path_factory.mktemp("boards")) as url:
-        with closing(Asking(url)) as asking:
-            yield Ground(asking, now)
+    folder = tmp_path_factory.mktemp("boards")
+    with serve_history(make_text(exposed, now), folder) as url, closing(Asking(url)) as asking:
+        yield Ground(asking, now)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def crowd(exposed: Exposed, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Two exporters on one database, and a label more of everything."""
     now = float(int(time.time()))
     text = make_text(exposed, now, instances=("a:9899", "b:9899"), more={"cluster": "eu"})
-    with serve_history(text, tmp_path_factory.mktemp("crowd")) as url:
-        with closing(Asking(url)) as asking:
-            yield Ground(asking, now)
+    folder = tmp_path_factory.mktemp("crowd")
+    with serve_history(text, folder) as url, closing(Asking(url)) as asking:
+        yield Ground(asking, now)
 
 
 def ask(

@@ -94,19 +94,8 @@ INSERT INTO orders SELECT n, 1 + 2 * n FROM generate_series(1, 1000) n;
 ANALYZE;
 """
 ORDER = [
-    "id",
-    "parent",
-    "total",
-    "at",
-    "number",
-    "Plan",
-    "feeling",
-    "b",
-    "d",
-    "a",
-    "c",
-    "e",
-    "name",
+    *("id", "parent", "total", "at", "number", "Plan", "feeling"),
+    *("b", "d", "a", "c", "e", "name"),
 ]
 
 
