@@ -465,12 +465,14 @@ SELECT json_build_object(
             JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
             WHERE a.attrelid = c.oid AND a.attgenerated <> ''
             UNION ALL
+            -- By what depends on the type, which has an index; the columns of a type have none.
             SELECT 'row type', format('%%I.%%I.%%I', un.nspname, u.relname, a.attname), ''
-            FROM pg_attribute AS a
+            FROM pg_depend AS d
+            JOIN pg_attribute AS a ON a.attrelid = d.objid AND a.attnum = d.objsubid AND NOT a.attisdropped
             JOIN pg_class AS u ON u.oid = a.attrelid AND u.relkind IN ('r', 'p', 'm', 'f', 'c')
             JOIN pg_namespace AS un ON un.oid = u.relnamespace
-            WHERE a.atttypid IN (c.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = c.reltype))
-                AND c.reltype <> 0 AND NOT a.attisdropped
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_type'::regclass AND c.reltype <> 0
+                AND d.refobjid IN (c.reltype, (SELECT y.typarray FROM pg_type AS y WHERE y.oid = c.reltype))
             UNION ALL
             SELECT 'statistics', s.stxname::text, pg_get_statisticsobjdef(s.oid)
             FROM pg_statistic_ext AS s
