@@ -223,7 +223,7 @@ def read_command(line: str) -> None:
         "phasegate migrate resume --until nowhere",
         "phasegate migrate",
         "phasegate migrate partitions now",
-        "phasegate init",
+        "phasegate init --nowhere",
     ],
 )
 def test_a_command_that_is_none_is_found(line: str) -> None:
