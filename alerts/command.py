@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import click
 
-from phasegate.alerts.build import diff_files, render_all, write_files
+from phasegate.alerts.build import render_all
 from phasegate.alerts.targets import find_targets, load_target
+from phasegate.contract.built_files import diff_files, write_files
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.contract.settings_monitoring import RUNBOOKS

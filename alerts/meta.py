@@ -95,8 +95,7 @@ def _of_collectors(job: dict[str, str]) -> Iterator[Alert]:
     yield Alert(
         name="SeriesCapped", severity="warning",
         expression=f"{select(metrics.SERIES_DROPPED.name, job)} > 0", hold=300, keep=300,
-        summary="Series of {{ $labels.metric }} left out: "
-        f"{COUNT} (must be 0){SAYS}",
+        summary=say_value("Series of {{ $labels.metric }} left out", 0, ""),
         description="Raise exporter.max_series, or detach partitions that are past use: what is "
         "left out is not judged.",
         page="exporter", panel=("overview", "series_dropped"),
@@ -156,8 +155,7 @@ def _of_the_audit_log(job: dict[str, str]) -> Iterator[Alert]:
     yield Alert(
         name="AuditPartitionGap", severity="critical",
         expression=f"{select(metrics.PARTITION_GAPS.name, job)} > 0", hold=300, keep=300,
-        summary=f"Holes between partitions of {TABLE}: "
-        f"{COUNT} (must be 0){SAYS}",
+        summary=say_value(f"Holes between partitions of {TABLE}", 0, ""),
         description="Make the missing partitions before time reaches the hole: phasegate migrate "
         "partitions.",
         page="audit", panel=("audit", "gaps"),
@@ -191,8 +189,9 @@ def _of_the_cache(job: dict[str, str]) -> Iterator[Alert]:
         name="CacheEvicting", severity="warning",
         expression=f"increase({select(metrics.CACHE_EVICTED.name, job)}[10m]) > 0",
         hold=600, keep=300,
-        summary="Keys thrown out of cache {{ $labels.cache }} for want of memory in ten minutes: "
-        f"{COUNT} (must be 0){SAYS}",
+        summary=say_value(
+            "Keys thrown out of cache {{ $labels.cache }} for want of memory in ten minutes", 0, ""
+        ),
         description="Raise maxmemory, or shorten the keys' time to live; see whose keys grow.",
         page="cache", panel=("cache", "evicted"),
     )  # fmt: skip
@@ -213,8 +212,7 @@ def _of_the_database(job: dict[str, str]) -> Iterator[Alert]:
     yield Alert(
         name="TriggerDisabled", severity="warning",
         expression=f"{select(metrics.TRIGGERS_DISABLED.name, job)} > 0", hold=300, keep=300,
-        summary=f"Triggers of {TABLE} that do not fire: "
-        f"{COUNT} (must be 0){SAYS}",
+        summary=say_value(f"Triggers of {TABLE} that do not fire", 0, ""),
         description="Find who disabled them and why, then ALTER TABLE … ENABLE ALWAYS TRIGGER; "
         "what was written meanwhile may lack its UUID or its audit row.",
         page="database-operations", panel=("database", "triggers_disabled"),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from phasegate.contract.built_files import diff_files, write_files
+from phasegate.contract.lazy_group import LazyGroup
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import load_settings
 from phasegate.contract.settings_monitoring import RUNBOOKS
@@ -52,24 +51,7 @@ PLACES = {
 """What is imported only when called."""
 
 
-class Parts(click.Group):
-    """Finds the commands that stand in modules of their own, and those below."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, sorted."""
-        there = [name for name, place in PLACES.items() if find_spec(place.partition(":")[0])]
-        return sorted([*super().list_commands(ctx), *there])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in PLACES:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = PLACES[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=Parts, epilog=EPILOG)
+@click.group(cls=LazyGroup, places=PLACES, epilog=EPILOG)
 def dashboards() -> None:
     """Grafana boards with the limits of phasegate.yaml."""
 
@@ -118,10 +100,7 @@ def build(*, config: Path | None, output: Path, **how: Any) -> None:
     settings = read_settings(config)
     files = _render(settings, **how)
     try:
-        for name, text in files.items():
-            path = output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
+        write_files(files, output)
     except OSError as error:
         raise click.UsageError(f"--output: {error.filename}: {error.strerror}") from error
     for name in files:
@@ -144,19 +123,6 @@ def check(*, config: Path | None, output: Path, **how: Any) -> None:
 def read_settings(config: Path | None) -> Settings:
     """Of what is named; without, those of the guide, whatever lies around. Raises ConfigError."""
     return Settings() if config is None else load_settings(config, os.environ, measures=False)
-
-
-def diff_files(files: Mapping[str, str], folder: Path) -> Iterator[str]:
-    """How the files differ from these, as unified diffs; ends of lines do not count."""
-    for name, text in files.items():
-        path = folder / name
-        try:
-            there = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            there = ""
-        yield from difflib.unified_diff(
-            there.splitlines(True), text.splitlines(True), str(path), f"built/{name}"
-        )
 
 
 def _render(

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
+from phasegate.contract.http_credentials import UnusableSecret, read_secret_line
 from phasegate.contract.secrets import Secret, redactor
 
 SOURCE = "grafana"
@@ -61,15 +62,9 @@ def shown(text: str) -> str:
 def read_token(path: Path) -> Secret:
     """The one line of a file. Raises SourceUnavailable where there is none."""
     try:
-        text = path.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise SourceUnavailable(SOURCE, f"token file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SourceUnavailable(SOURCE, f"token file {path} is not UTF-8") from None
-    if not text.strip() or not text.isprintable():
-        raise SourceUnavailable(SOURCE, f"token file {path} does not hold one line of text")
-    redactor.learn([text])
-    return Secret(text)
+        return Secret(read_secret_line(path, "token file"))
+    except UnusableSecret as error:
+        raise SourceUnavailable(SOURCE, str(error)) from None
 
 
 class Grafana:

@@ -8,12 +8,12 @@ python -m deploy.generate [--check]
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 
 import yaml
 
+from phasegate.contract.built_files import diff_files, write_files
 from phasegate.contract.settings_load import load_settings
 from phasegate.dashboards.export import render_config_maps, render_provisioning
 from phasegate.operate.grants import render_grants
@@ -123,34 +123,19 @@ def _read(path: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the files; with --check print the differences, and return 1 if there are any."""
-    files, stale = render_files(), False
-    kept = {
-        str(path.relative_to(DEPLOY))
-        for path in (DEPLOY / CHART_FILES).rglob("*")
-        if path.is_file()
-    }
-    for name in sorted(files.keys() | kept):
-        path, text = DEPLOY / name, files.get(name)
-        if arguments != ["--check"]:
-            _write(path, text)
-            continue
-        there = _read(path) if path.exists() else ""
-        stale |= there != text
-        sys.stdout.writelines(
-            difflib.unified_diff(
-                there.splitlines(True), (text or "").splitlines(True), str(path), f"new/{name}"
-            )
-        )
-    return int(stale)
-
-
-def _write(path: Path, text: str | None) -> None:
-    """A text of None: nobody makes this file any more."""
-    if text is None:
-        path.unlink()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    files = render_files()
+    folder = DEPLOY / CHART_FILES
+    kept = {path.relative_to(DEPLOY).as_posix() for path in folder.rglob("*") if path.is_file()}
+    # Nobody makes these any more.
+    gone = sorted(kept - files.keys())
+    if arguments != ["--check"]:
+        write_files(files, DEPLOY)
+        for name in gone:
+            (DEPLOY / name).unlink()
+        return 0
+    difference = list(diff_files({**files, **dict.fromkeys(gone, "")}, DEPLOY))
+    sys.stdout.writelines(difference)
+    return int(bool(difference))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ python -m docs.generate [--check]
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from phasegate.contract.built_files import diff_files, write_files
 from phasegate.contract.config_schema import render_configuration, render_json_schema
 from phasegate.contract.metrics import METRICS
 from phasegate.contract.settings import Settings
@@ -59,20 +59,13 @@ PAGES: dict[str, Callable[[], str]] = {
 
 def main() -> int:
     """Write the pages; with --check print the differences and return 1 if there are any."""
-    check = sys.argv[1:] == ["--check"]
-    stale = False
-    for name, render in PAGES.items():
-        path, text = REFERENCE / name, render()
-        if not check:
-            path.write_text(text, encoding="utf-8")
-            continue
-        committed = path.read_text(encoding="utf-8") if path.exists() else ""
-        difference = difflib.unified_diff(
-            committed.splitlines(True), text.splitlines(True), f"committed/{name}", f"new/{name}"
-        )
-        sys.stdout.writelines(difference)
-        stale |= committed != text
-    return int(stale)
+    files = {name: render() for name, render in PAGES.items()}
+    if sys.argv[1:] != ["--check"]:
+        write_files(files, REFERENCE)
+        return 0
+    difference = list(diff_files(files, REFERENCE))
+    sys.stdout.writelines(difference)
+    return int(bool(difference))
 
 
 if __name__ == "__main__":

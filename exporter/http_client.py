@@ -9,7 +9,6 @@ is read up to a limit. Credentials come from their files at each request and sta
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from phasegate.contract.secrets import redactor
+from phasegate.contract.http_credentials import UnusableSecret, make_credentials
 from phasegate.contract.settings_http import HttpAccess
 from phasegate.exporter.tls_context import RecordingContext, recording_context
 
@@ -163,31 +162,11 @@ def _system_error(error: Exception) -> OSError | None:
 
 def _credentials(access: HttpAccess, secure: bool) -> _Credentials:
     """Reads files, so it belongs in a thread."""
-    headers = {}
-    if access.basic_auth is not None:
-        basic = access.basic_auth
-        password = basic.password.reveal() if basic.password else ""
-        if basic.password_file is not None:
-            password = _read_secret(basic.password_file, "password_file")
-        encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-        redactor.learn([encoded])
-        headers["Authorization"] = f"Basic {encoded}"
-    if access.bearer_file is not None:
-        headers["Authorization"] = f"Bearer {_read_secret(access.bearer_file, 'bearer_file')}"
-    return _Credentials(headers, _client_context(access) if secure else None)
-
-
-def _read_secret(path: Path, key: str) -> str:
     try:
-        text = path.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise _Unusable(f"{key} {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise _Unusable(f"{key} {path} is not UTF-8") from None
-    if not text or any(ord(letter) < 32 for letter in text):
-        raise _Unusable(f"{key} {path} does not hold one line of text")
-    redactor.learn([text])
-    return text
+        headers = make_credentials(access)
+    except UnusableSecret as error:
+        raise _Unusable(str(error)) from None
+    return _Credentials(headers, _client_context(access) if secure else None)
 
 
 def _client_context(access: HttpAccess, flags: int = 0) -> ssl.SSLContext:

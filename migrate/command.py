@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from phasegate.contract.dossier import EXPORTER, PROMETHEUS
 from phasegate.contract.errors import GateClosed, Interrupted, StepFailed
 from phasegate.contract.gates import GATES
+from phasegate.contract.lazy_group import LazyGroup
 from phasegate.contract.migration import PHASES
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_load import find_config, load_settings
@@ -71,23 +71,7 @@ def read_settings(config: Path | None) -> Settings:
     return load_settings(find_config(config, os.environ), os.environ)
 
 
-class Parts(click.Group):
-    """Finds the commands that stand in modules of their own, and those below."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, sorted."""
-        return sorted([*super().list_commands(ctx), *PLACES])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, or None."""
-        if cmd_name not in PLACES:
-            return super().get_command(ctx, cmd_name)
-        module, _, name = PLACES[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=Parts, epilog=GROUP_EPILOG)
+@click.group(cls=LazyGroup, places=PLACES, epilog=GROUP_EPILOG)
 def migrate() -> None:
     """Move a live database in phases, each proved by measurement before the next begins."""
 

@@ -44,6 +44,17 @@ _LOCAL = {
     "jit": "off",
 }
 
+TREE = """
+WITH RECURSIVE tree (oid) AS (
+    SELECT c.oid
+    FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS named (schema, name)
+    JOIN pg_namespace AS n ON n.nspname = named.schema
+    JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = named.name
+    UNION
+    SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+)"""
+"""Begins a query of the tables of `tables_of`, their partitions and children: `tree (oid)`."""
+
 Connection = psycopg.Connection[Any]
 _Decoded = TypeVar("_Decoded")
 

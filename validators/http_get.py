@@ -6,17 +6,15 @@ Credentials come from their files at each request and stand in no message.
 
 from __future__ import annotations
 
-import base64
 import socket
 import zlib
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from phasegate.contract.errors import SourceError, SourceTimeout, SourceUnavailable
-from phasegate.contract.secrets import redactor
+from phasegate.contract.http_credentials import UnusableSecret, make_credentials
 from phasegate.contract.settings_http import HttpAccess
 from phasegate.validators.time_limit import time_limit
 
@@ -54,10 +52,12 @@ def fetch(
     """
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        credentials = make_credentials(access)
+    except UnusableSecret as error:
+        raise SourceUnavailable(source, str(error)) from None
     sent = _sendable(
-        {"Accept-Encoding": "gzip", "Connection": "close"}
-        | _credentials(access, source)
-        | dict(headers),
+        {"Accept-Encoding": "gzip", "Connection": "close"} | credentials | dict(headers),
         source,
     )
     verb = method or ("GET" if body is None else "POST")
@@ -157,31 +157,3 @@ def _told(error: Exception, url: str, source: str) -> SourceError:
 
 def _is_cut(error: Exception) -> bool:
     return type(error).__name__ in ("IncompleteRead", "RemoteDisconnected", "error")
-
-
-def _credentials(access: HttpAccess, source: str) -> dict[str, str]:
-    if access.bearer_file is not None:
-        token = _read_secret(access.bearer_file, "bearer_file", source)
-        return {"Authorization": f"Bearer {token}"}
-    if access.basic_auth is None:
-        return {}
-    basic = access.basic_auth
-    password = basic.password.reveal() if basic.password else ""
-    if basic.password_file is not None:
-        password = _read_secret(basic.password_file, "password_file", source)
-    encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-    redactor.learn([encoded])
-    return {"Authorization": f"Basic {encoded}"}
-
-
-def _read_secret(path: Path, key: str, source: str) -> str:
-    try:
-        text = path.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise SourceUnavailable(source, f"{key} {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SourceUnavailable(source, f"{key} {path} is not UTF-8") from None
-    if not text or any(ord(letter) < 32 for letter in text):
-        raise SourceUnavailable(source, f"{key} {path} does not hold one line of text")
-    redactor.learn([text])
-    return text

@@ -8,16 +8,15 @@ log-in page holds no series.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import ssl
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
 
+from phasegate.contract.http_credentials import UnusableSecret, make_credentials
 from phasegate.contract.secrets import redactor
 from phasegate.contract.settings import Prometheus
 
@@ -134,30 +133,10 @@ def _context(settings: Prometheus) -> ssl.SSLContext | bool:
 
 
 def _credentials(settings: Prometheus) -> dict[str, str]:
-    if settings.bearer_file is not None:
-        return {"Authorization": f"Bearer {_read_secret(settings.bearer_file, 'bearer_file')}"}
-    if settings.basic_auth is None:
-        return {}
-    basic = settings.basic_auth
-    password = basic.password.reveal() if basic.password else ""
-    if basic.password_file is not None:
-        password = _read_secret(basic.password_file, "basic_auth.password_file")
-    encoded = base64.b64encode(f"{basic.username}:{password}".encode()).decode()
-    redactor.learn([encoded])
-    return {"Authorization": f"Basic {encoded}"}
-
-
-def _read_secret(path: Path, key: str) -> str:
     try:
-        text = path.read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise Unanswered("credentials", f"prometheus.{key} {path}: {reason}") from None
-    if not text or any(ord(letter) < 32 for letter in text):
-        told = f"prometheus.{key} {path} does not hold one line of text"
-        raise Unanswered("credentials", told)
-    redactor.learn([text])
-    return text
+        return make_credentials(settings)
+    except UnusableSecret as error:
+        raise Unanswered("credentials", f"prometheus.{error}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from phasegate.operate.doctor import Finding, ok, problem
-from phasegate.operate.doctor_ground import Ground, fetch_rows, tables_of
+from phasegate.operate.doctor_ground import TREE, Ground, fetch_rows, tables_of
 
 SUMMARY = "no trigger of the named tables is disabled"
 _PLACE = "database-operations.md#triggerdisabled"
-_DISABLED = """
-WITH RECURSIVE tree (oid) AS (
-    SELECT c.oid
-    FROM unnest(%(schemas)s::text[], %(tables)s::text[]) AS named (schema, name)
-    JOIN pg_namespace AS n ON n.nspname = named.schema
-    JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = named.name
-    UNION
-    SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
-)
-
+_DISABLED = f"""
+{TREE}
 SELECT
     g.tgrelid::regclass::text, quote_ident(g.tgname), g.tgname LIKE 'phasegate\\_%%',
     g.tgisinternal, g.tgenabled::text
 FROM pg_trigger AS g
 WHERE g.tgenabled IN ('D', 'R') AND g.tgrelid IN (SELECT oid FROM tree)
 ORDER BY 1, 2
-"""
+"""  # noqa: S608  (both parts are ours)
 
 
 def examine(ground: Ground) -> Iterator[Finding]:

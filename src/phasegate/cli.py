@@ -6,13 +6,13 @@ whatever is neither is our own bug, 70.
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 import click
 
 from phasegate import __version__
 from phasegate.contract.errors import PhasegateError
+from phasegate.contract.lazy_group import LazyGroup
 
 COMMANDS = {
     "alerts": "phasegate.alerts.command:alerts",
@@ -28,23 +28,7 @@ COMMANDS = {
 OUR_BUG = 70
 
 
-class Rooms(click.Group):
-    """Finds a sub-command in its room, and imports that room alone."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names, sorted."""
-        return sorted(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
-@click.group(cls=Rooms)
+@click.group(cls=LazyGroup, places=COMMANDS)
 @click.version_option(__version__, prog_name="phasegate")
 def group() -> None:
     """Move a live PostgreSQL from integer keys to UUIDs, each phase proved by measurement."""

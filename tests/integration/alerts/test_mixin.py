@@ -11,9 +11,10 @@ import _jsonnet
 import pytest
 import yaml
 
-from phasegate.alerts.build import render_all, write_files
+from phasegate.alerts.build import render_all
 from phasegate.alerts.rules import make_group
 from phasegate.contract.boards import BOARDS
+from phasegate.contract.built_files import write_files
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_criteria import CacheHitRate, Criteria
 from phasegate.contract.settings_monitoring import Monitoring

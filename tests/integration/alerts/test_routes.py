@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from phasegate.alerts.build import render_all, write_files
+from phasegate.alerts.build import render_all
 from phasegate.alerts.routes import COLLECTORS_OF
+from phasegate.contract.built_files import write_files
 from phasegate.contract.settings import Settings
 from phasegate.contract.settings_monitoring import Monitoring
 from phasegate.exporter.app import make_targets

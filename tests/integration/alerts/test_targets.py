@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from phasegate.alerts.build import render_all, write_files
+from phasegate.alerts.build import render_all
+from phasegate.contract.built_files import write_files
 from phasegate.contract.settings import Settings
 from tests.fixtures.programs import run_program
 
