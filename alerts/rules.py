@@ -12,6 +12,7 @@ from phasegate.contract.boards import BOARDS, PANELS, board_url
 from phasegate.contract.criteria import CRITERIA, severity_limit, thresholds
 from phasegate.contract.promql import make_alarm, make_records
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_monitoring import runbook_url
 
 GROUP = "database_performance"
 """The guide's name."""
@@ -42,7 +43,7 @@ def make_annotations(alert: Alert, settings: Settings) -> dict[str, str]:
     return {
         "summary": alert.summary,
         "description": alert.description,
-        "runbook_url": monitoring.runbooks.format(page=alert.page, anchor=alert.name.lower()),
+        "runbook_url": runbook_url(monitoring.runbooks, alert.page, alert.name.lower()),
         "dashboard_url": board_url(monitoring.grafana, board, panel, here),
         "__dashboardUid__": BOARDS[board].uid,
         "__panelId__": str(PANELS[board][panel]),

@@ -34,7 +34,9 @@ class Monitoring:
         example="{service: mono}",
     )
     runbooks: str = setting(
-        Text("a URL with {page} and {anchor}", r"https?://\S*\{page\}\S*\{anchor\}\S*"),
+        Text(
+            "a URL with {page} and {anchor}", r"https?://[^\s{}]*\{page\}[^\s{}]*\{anchor\}[^\s{}]*"
+        ),
         "Where the runbooks are read.",
         RUNBOOKS,
         example='"https://wiki.example/runbooks/{page}#{anchor}"',
@@ -48,3 +50,8 @@ class Monitoring:
         "The uid of Grafana's data source of that Prometheus, for alert rules of Grafana's own.",
         "prometheus",
     )
+
+
+def runbook_url(runbooks: str, page: str, anchor: str) -> str:
+    """Where one section is read; `runbooks` is the setting of that name."""
+    return runbooks.replace("{page}", page).replace("{anchor}", anchor)

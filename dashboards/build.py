@@ -14,11 +14,12 @@ from grafanalib import core
 
 from phasegate.contract.boards import BOARDS, PANELS
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_monitoring import runbook_url
 from phasegate.contract.units import format_duration
 from phasegate.dashboards import boards
 from phasegate.dashboards.annotations import make_annotations
 from phasegate.dashboards.colours import CYCLE
-from phasegate.dashboards.limits import runbook_url, say_runbooks
+from phasegate.dashboards.limits import say_runbooks
 from phasegate.dashboards.modern import SCHEMA_VERSION, modernise
 from phasegate.dashboards.panels import Part, Words, of_name
 from phasegate.dashboards.sketch import Place, Section, Sketch, plan_places
@@ -84,7 +85,9 @@ def make_board(settings: Settings, sketch: Sketch) -> dict[str, Any]:
 def say(settings: Settings, words: Words) -> str:
     """What a panel's description says."""
     page, anchor = words.runbook
-    runbook = f" [Runbook]({runbook_url(settings, page, anchor)})" if page else ""
+    runbook = (
+        f" [Runbook]({runbook_url(settings.monitoring.runbooks, page, anchor)})" if page else ""
+    )
     return f"{words.question}\n\n**First:** {words.action}{runbook}"
 
 
@@ -107,7 +110,7 @@ def _make_panel(
         panel["interval"] = format_duration(settings.monitoring.scrape_interval)
     page, anchor = what.words.runbook
     if page:
-        url = runbook_url(settings, page, anchor)
+        url = runbook_url(settings.monitoring.runbooks, page, anchor)
         panel["links"] = [{"title": "Runbook", "url": url, "targetBlank": True}]
     return panel
 

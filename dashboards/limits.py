@@ -9,6 +9,7 @@ from phasegate.contract.criteria import CRITERIA, Direction, passing_limit, thre
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.rules import passing_share
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_monitoring import runbook_url
 from phasegate.dashboards import colours
 
 Steps = list[dict[str, Any]]
@@ -81,14 +82,9 @@ def runbook_of(name: str) -> tuple[str, str]:
     return ("", "") if policy is None else (policy.page, policy.name.lower())
 
 
-def runbook_url(settings: Settings, page: str, anchor: str) -> str:
-    """Where a section of a runbook is read."""
-    return settings.monitoring.runbooks.format(page=page, anchor=anchor)
-
-
 def say_runbooks(settings: Settings) -> str:
     """Where the list of all runbooks is read."""
-    return runbook_url(settings, "index", "by-page")
+    return runbook_url(settings.monitoring.runbooks, "index", "by-page")
 
 
 def _plain(value: float) -> float | int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from phasegate.contract.secrets import redactor
-from phasegate.contract.settings_monitoring import RUNBOOKS
+from phasegate.contract.settings_monitoring import RUNBOOKS, runbook_url
 from phasegate.operate.doctor import Finding, Severity, evaluate_exit
 
 REPORT_VERSION = 1
@@ -21,7 +21,7 @@ def runbook_link(place: str, runbooks: str) -> str:
     if not place or runbooks == RUNBOOKS:
         return f"docs/runbooks/{place}" if place else ""
     page, _, anchor = place.partition("#")
-    return runbooks.format(page=page.removesuffix(".md"), anchor=anchor)
+    return runbook_url(runbooks, page.removesuffix(".md"), anchor)
 
 
 def render_text(findings: Sequence[Finding], runbooks: str) -> str:

@@ -19,6 +19,7 @@ from phasegate.contract.boards import BOARDS
 from phasegate.contract.criteria import CRITERIA, passing_floor, passing_limit, thresholds
 from phasegate.contract.quantities import Unit, format_value
 from phasegate.contract.settings import Settings
+from phasegate.contract.settings_monitoring import runbook_url
 from phasegate.contract.units import format_duration
 
 HELP = (
@@ -115,7 +116,7 @@ def _write_rules(group: Group, settings: Settings, marks: Limits) -> list[str]:
 
 def _write_config(settings: Settings, limits: Limits) -> str:
     monitoring = settings.monitoring
-    pattern = monitoring.runbooks.replace("%", "%%").format(page="%(page)s", anchor="%(anchor)s")
+    pattern = runbook_url(monitoring.runbooks.replace("%", "%%"), "%(page)s", "%(anchor)s")
     config: dict[str, Any] = {
         "job": monitoring.job,
         "team": monitoring.team,

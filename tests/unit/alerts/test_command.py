@@ -128,6 +128,16 @@ def test_limits_that_contradict_each_other_or_are_none_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("more", ["{0}", "{", "{page.real}", "}"])
+def test_a_pattern_of_links_with_more_than_page_and_anchor_is_refused(
+    more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "phasegate.yaml"
+    config.write_text(f"monitoring: {{runbooks: 'https://wiki/{{page}}#{{anchor}}{more}'}}")
+    assert run("build", "--config", config, "--output", tmp_path / "out") == 2
+    assert "monitoring.runbooks" in capsys.readouterr().err
+
+
 def test_limits_of_the_configuration_are_those_of_the_rules(tmp_path: Path) -> None:
     config = write_config(tmp_path, "cache_hit_rate: {warning: 0.95}")
     assert run("build", "--config", config, "--output", tmp_path) == 0
