@@ -38,6 +38,7 @@ CANCEL_SECONDS = 0.5
 HANDSHAKE_SECONDS = 1.0
 END_SECONDS = 0.25
 PREPARE_AFTER = 2
+SETTLE_TRIES = 5
 
 # Behind a pooler in transaction mode, where the next client would inherit what a session sets. It
 # takes no snapshot, after which it would come too late.
@@ -299,7 +300,7 @@ class Backends:
             prepare_threshold=None,
         )
         try:
-            await _settle(connection)
+            await settle_within_limits(connection)
         except BaseException:
             await _end(connection)
             raise
@@ -311,6 +312,17 @@ class Backends:
             self._idle.append(connection)
         else:
             await _end(connection)
+
+
+async def settle_within_limits(connection: Connection) -> None:
+    """A role's own limit holds until it is lifted, and a busy server may not keep a millisecond:
+    what it cuts is tried again."""
+    for _ in range(SETTLE_TRIES - 1):
+        try:
+            return await _settle(connection)
+        except psycopg.errors.QueryCanceled:
+            await connection.rollback()
+    return await _settle(connection)
 
 
 async def _settle(connection: Connection) -> None:

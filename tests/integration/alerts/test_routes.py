@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +139,22 @@ def test_one_cause_is_told_once(tmp_path: Path) -> None:
 def judge(
     folder: Path, alerts: list[tuple[dict[str, str], str | None]]
 ) -> list[tuple[dict[str, str], str | None]]:
-    """The same alerts with what a real Alertmanager says inhibits them."""
+    """The same alerts with what a real Alertmanager says inhibits them, once it says what is
+    expected: it hears of what inhibits some time after it has taken it."""
     folder.mkdir()
     with run_alertmanager(SHIPPED, folder) as url:
         post_alerts(url, [{"labels": labels} for labels, _ in alerts])
-        known = fetch_alerts(url)
+        for _ in range(50):
+            found = _find_inhibitors(fetch_alerts(url), alerts)
+            if found == alerts:
+                break
+            time.sleep(0.1)
+    return found
+
+
+def _find_inhibitors(
+    known: list[dict[str, Any]], alerts: list[tuple[dict[str, str], str | None]]
+) -> list[tuple[dict[str, str], str | None]]:
     names = {one["fingerprint"]: one["labels"]["alertname"] for one in known}
 
     def inhibitor(labels: dict[str, str]) -> str | None:
